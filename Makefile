@@ -1,0 +1,146 @@
+# ngx_http_s3_module
+#
+#   make            the module, build/ngx_http_s3_module.so
+#   make run        install what is missing, build, serve on 127.0.0.1:9000
+#   make test       everything that CI runs
+#   make unit       unit tests (T=test_s3 ROOMS="s3 auth" for a part of them)
+#   make asan       the same under AddressSanitizer and UBSan
+#   make fuzz       replay the corpora, then FUZZ_SECONDS of fuzzing each
+#   make bench      benchmarks
+#   make install    module and s3_params into $(DESTDIR)
+#   make clean      removes build/; the data of `make run` stays
+#
+# NGINX_SRC=DIR builds for another nginx than the distribution's, and that
+# nginx too where DIR is a complete source.
+
+BUILD        ?= build
+NGINX_SRC    ?= /usr/share/nginx/src
+CC           = gcc
+CLANG        = clang
+DESTDIR      ?=
+MODULES_DIR  ?= /usr/lib/nginx/modules
+CONF_DIR     ?= /etc/nginx
+FUZZ_SECONDS ?= 15
+
+# T: unit test or fuzz target names to build and run; ROOMS: library folders
+T            ?=
+ROOMS        ?= s3 auth body store
+
+MODULE       := $(BUILD)/ngx_http_s3_module.so
+SOURCES      := $(sort $(wildcard src/*.[ch] src/*/*.[ch]))
+LIB_SRCS     := $(foreach room,$(ROOMS),$(wildcard src/$(room)/*.c))
+TESTS        := $(patsubst t/unit/%.c,%,$(wildcard t/unit/test_*.c))
+FUZZERS      := $(patsubst t/fuzz/%.c,%,$(wildcard t/fuzz/fuzz_*.c))
+TEST_COMMON  := $(filter-out t/unit/test_%,$(wildcard t/unit/*.c))
+
+ifneq ($(T),)
+TESTS        := $(filter $(T)%,$(TESTS))
+FUZZERS      := $(filter $(T)%,$(FUZZERS))
+endif
+
+WARNINGS     = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter
+INCS         = -Isrc $(patsubst %/,-I%,$(wildcard src/*/)) -It/unit \
+               -isystem /usr/include/libxml2
+LIBS         = -lisal -lsqlite3 -ljansson -lxml2 -lcrypto -lz -lcrypt \
+               -lpthread -ldl -lm
+
+SANITIZE     = -fsanitize=address,undefined -fno-sanitize-recover=all
+
+.PHONY: all module deps run test unit asan fuzz unit-build asan-build \
+        fuzz-build bench install clean FORCE
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+all: module
+
+module:
+	@BUILD=$(BUILD) CC=$(CC) tools/module $(NGINX_SRC)
+
+
+build/nginx/%/libngxcore.a: tools/nginx-core tools/nginx-source \
+                            t/nginx-src/Cargo.lock
+	tools/nginx-core $* && touch $@
+
+
+# A flavour: objects, library archive and test programs of their own
+# directory.  $1: directory under $(BUILD), $2: compiler, $3: flags of
+# objects, $4: flags of programs, $5: flavour of nginx's core
+
+define flavour
+$1_LIB_OBJS    := $$(LIB_SRCS:%.c=$(BUILD)/$1/%.o)
+$1_COMMON_OBJS := $$(TEST_COMMON:%.c=$(BUILD)/$1/%.o)
+$1_CORE        := build/nginx/$5/libngxcore.a
+$1_CORE_INCS   := $$(patsubst %,-isystem build/nginx/$5/%,src/core \
+                  src/event src/event/modules src/os/unix objs)
+
+$(BUILD)/$1/%.o: %.c $$($1_CORE)
+	@mkdir -p $$(@D)
+	$2 $(WARNINGS) $3 -MMD -MP $(INCS) $$($1_CORE_INCS) -c -o $$@ $$<
+
+# renewed as a whole: rooms may have files of the same name, and an object
+# whose source is gone must go
+
+$(BUILD)/$1/libs3.a: $$($1_LIB_OBJS) $(BUILD)/$1/objects
+	@rm -f $$@
+	ar qcs $$@ $$($1_LIB_OBJS)
+
+$(BUILD)/$1/objects: FORCE
+	@mkdir -p $$(@D)
+	@echo '$$($1_LIB_OBJS)' | cmp -s - $$@ || \
+	    echo '$$($1_LIB_OBJS)' > $$@
+
+$(BUILD)/$1/t/%: $(BUILD)/$1/t/%.o $$($1_COMMON_OBJS) $(BUILD)/$1/libs3.a \
+                 $$($1_CORE)
+	$2 $3 $4 -o $$@ $$< $$($1_COMMON_OBJS) $(BUILD)/$1/libs3.a \
+	    $$($1_CORE) -lcmocka $(LIBS)
+
+.SECONDARY: $$($1_LIB_OBJS) $$($1_COMMON_OBJS) \
+            $$(TESTS:%=$(BUILD)/$1/t/unit/%.o) \
+            $$(FUZZERS:%=$(BUILD)/$1/t/fuzz/%.o)
+
+-include $$(wildcard $(BUILD)/$1/src/*/*.d $(BUILD)/$1/t/*/*.d)
+endef
+
+$(eval $(call flavour,unit,$(CC),-O1 -g,,plain))
+$(eval $(call flavour,asan,$(CLANG),-O1 -g -fno-omit-frame-pointer \
+              $(SANITIZE),,asan))
+$(eval $(call flavour,fuzz,$(CLANG),-O1 -g -fno-omit-frame-pointer \
+              $(SANITIZE) -fsanitize=fuzzer-no-link,-fsanitize=fuzzer,asan))
+
+unit-build: $(TESTS:%=$(BUILD)/unit/t/unit/%)
+asan-build: $(TESTS:%=$(BUILD)/asan/t/unit/%)
+fuzz-build: $(FUZZERS:%=$(BUILD)/fuzz/t/fuzz/%)
+
+unit: unit-build
+	@tools/unit $(BUILD)/unit $(TESTS)
+
+asan: asan-build
+	@tools/unit $(BUILD)/asan $(TESTS)
+
+fuzz: fuzz-build
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz $(BUILD)/fuzz $(FUZZERS)
+
+
+deps:
+	@tools/deps all
+
+run:
+	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) tools/run
+
+test:
+	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) \
+	    FUZZ_SECONDS=$(FUZZ_SECONDS) tools/test
+
+bench: module
+	@if [ -x bench/run ]; then BUILD=$(BUILD) bench/run; \
+	 else echo "bench/run is missing"; exit 1; fi
+
+install: module
+	install -D -m 644 $(MODULE) \
+	    $(DESTDIR)$(MODULES_DIR)/ngx_http_s3_module.so
+	install -D -m 644 conf/s3_params $(DESTDIR)$(CONF_DIR)/s3_params
+
+clean:
+	rm -rf $(BUILD)
+
+FORCE:
