@@ -1,0 +1,70 @@
+
+/*
+ * The headers S3 keeps with an object, as one blob in the object's row.
+ *
+ *     +---------+----------+--------------------------------------------+
+ *     | version | count    | count records                              |
+ *     |  0x01   | u16 (LE) |                                            |
+ *     +---------+----------+--------------------------------------------+
+ *
+ *     system header            +----+---------+-------+
+ *                              | id | u16 len | value |        id 1..6
+ *                              +----+---------+-------+
+ *
+ *     x-amz-meta-NAME          +----+--------+------+---------+-------+
+ *                              | 0  | u8 len | NAME | u16 len | value |
+ *                              +----+--------+------+---------+-------+
+ *
+ *     id  1 Content-Type      2 Content-Encoding     3 Content-Disposition
+ *         4 Content-Language  5 Cache-Control        6 Expires
+ *
+ * NAME is lower-case, 1..255 bytes.  Values hold no control character but tab.
+ * An object without any has the 3 bytes 01 00 00.
+ */
+
+
+#ifndef _S3_METADATA_H_INCLUDED_
+#define _S3_METADATA_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "s3_error.h"
+#include "s3_header.h"
+#include "s3_target.h"
+
+
+#define S3_METADATA_MAX        16384   /* bytes of a blob */
+#define S3_METADATA_USER_MAX   2048    /* names and values of x-amz-meta-* */
+
+
+/*
+ * Collect from a request's headers (real and hoisted).  Headers of one name are
+ * joined by commas; aws-chunked is taken out of Content-Encoding (it names the
+ * transfer, not the object).  S3_OK and the blob in the pool, or
+ * MetadataTooLarge (also for a blob over S3_METADATA_MAX), InvalidArgument
+ * (control character, empty or too long name), InternalError (memory).
+ */
+s3_error_e s3_metadata_collect(ngx_pool_t *pool, s3_header_t *headers,
+    ngx_uint_t n, ngx_str_t *blob, s3_failure_t *fail);
+
+/*
+ * Push the response's headers (s3_header_t) onto the array: Content-Type
+ * always ("binary/octet-stream" when none was given, as S3 does), the rest as
+ * stored.  Strings point into the blob and the pool.  NGX_OK, NGX_ERROR (no
+ * memory), NGX_DECLINED (the blob is damaged).  An empty blob is one without
+ * headers.
+ */
+ngx_int_t s3_metadata_headers(ngx_pool_t *pool, ngx_str_t *blob,
+    ngx_array_t *headers);
+
+/*
+ * GetObject's response-content-type, -language, -expires, -cache-control,
+ * -content-disposition, -content-encoding: replace or add in "headers" (array
+ * of s3_header_t).  S3_OK, InvalidArgument, InternalError (memory).
+ */
+s3_error_e s3_metadata_override(s3_target_t *target, ngx_array_t *headers,
+    s3_failure_t *fail);
+
+
+#endif /* _S3_METADATA_H_INCLUDED_ */
