@@ -1,0 +1,171 @@
+#ifndef _S3_INDEX_H_INCLUDED_
+#define _S3_INDEX_H_INCLUDED_
+
+
+/*
+ * The index of a disk: an SQLite database (index.db in the disk's directory),
+ * the same on all disks of a set.  docs/format.md has the tables.
+ *
+ * A connection (s3_index_t) is a writer or a reader; used by one thread at a time, one of
+ * the disk's own.  All functions block; they return 0 or an errno: ENOSPC, EIO, EBADMSG
+ * (a checksum or SQLITE_CORRUPT), EPROTO (its format is not one we know), ENOMEM.
+ */
+
+
+#include "s3_record.h"
+#include "s3_vfs.h"
+
+
+typedef struct s3_index_s   s3_index_t;
+
+
+/* where an index stands */
+typedef struct {
+    uint64_t    generation;
+    uint64_t    sequence;
+    uint8_t     digest[32];          /* SHA-256, chained over all batches */
+} s3_position_t;
+
+
+/*
+ * Opens, or with create makes, the database and its tables (position 0, 0,
+ * digest zero).  Settings: WAL, synchronous=FULL, page 4096, reserved
+ * S3_VFS_RESERVED, no checkpoint on close, temp_store=MEMORY, cache bounded to cache bytes,
+ * autocheckpoint in the writer's commit (every 1,000 frames).  Opening recovers the WAL in memory and
+ * writes nothing to the disk.
+ */
+int s3_index_open(s3_vfs_t *vfs, int writer, int create, size_t cache,
+    s3_index_t **index);
+void s3_index_close(s3_index_t *index);
+
+int s3_index_position(s3_index_t *index, s3_position_t *position);
+
+/* text of the last failure, for the log; the index's own memory */
+const char *s3_index_message(s3_index_t *index);
+
+
+/*
+ * --- a batch (writer) ---
+ *
+ *     lead:    begin  decide decide ...  seal  flush  commit | rollback
+ *     others:  begin  apply              seal  flush  commit | rollback
+ *
+ * Effects are rows to put or delete, as values: encoded, self-contained and
+ * deterministic, so that applying them gives the same rows on every disk.
+ */
+int s3_index_begin(s3_index_t *index);
+
+/*
+ * Decides one commit by the rows as they are now (conditions, bucket there, bucket
+ * empty, ...), makes its changes in the open transaction, appends them to effects, with the verdict's row
+ * (session, request, verdict) where commit->request is not 0, and removes verdicts of
+ * the session below commit->acked.  sequence: the batch's.
+ * A refusal (verdict->status) is no error.
+ *
+ * Semantics:
+ *   PUT             bucket must exist; conditions against the current row; the old
+ *                   row's data loses a reference (at 0: its shards become garbage of this
+ *                   sequence, inline bytes are deleted); new object, data, extent or inline rows.
+ *                   On a refusal with shards: they become garbage of this sequence
+ *                   too (the store process alone removes them, ruling 3).
+ *   DELETE          S3: OK also where there is no such key (no effect then); conditions
+ *                   S3_IF_MATCH: NO_SUCH_KEY where there is none, PRECONDITION_FAILED
+ *                   where it differs.
+ *   CREATE_BUCKET   BUCKET_EXISTS;   DELETE_BUCKET  NO_SUCH_BUCKET, BUCKET_NOT_EMPTY
+ *   GENERATION      no rows;         SESSION_END    deletes all verdicts of session
+ *   GARBAGE         the slots of mask need no unlinking any more; the row goes with its last slot
+ *   REPAIRED        sets bits of mask on the extent, if it still exists
+ */
+int s3_index_decide(s3_index_t *index, const s3_commit_t *commit,
+    uint64_t sequence, s3_buf_t *effects, s3_verdict_t *verdict);
+
+/* EPROTO: the bytes make no sense */
+int s3_index_apply(s3_index_t *index, s3_slice_t effects);
+
+/*
+ * The rows of the batch itself: batch (generation, sequence, digest), change
+ * (sequence, table, primary key) for every effect, and the position.
+ * Bounds the history: batches below keep_from are forgotten with their changes.
+ */
+int s3_index_seal(s3_index_t *index, const s3_position_t *position,
+    s3_slice_t effects, uint64_t keep_from);
+
+/* the digest a batch gets: SHA-256 over the digest before it, generation,
+ * sequence and effects; any thread */
+void s3_index_digest(const s3_position_t *before, s3_position_t *position,
+    s3_slice_t effects);
+
+/* writes the open transaction's pages into the WAL and syncs it: from here commit
+ * can't fail for want of space */
+int s3_index_flush(s3_index_t *index);
+int s3_index_commit(s3_index_t *index);
+void s3_index_rollback(s3_index_t *index);
+
+
+/*
+ * --- catching up ---
+ *
+ * On a disk that is current (reader), inside one read transaction from snapshot to
+ * release: s3_index_knows says whether the laggard's position stands in the history of batches;
+ * changes gives, piece by piece, effects (batch, change and position rows included) that bring it
+ * from there to the snapshot's position.  On the laggard (writer): begin, apply each piece, flush, commit.
+ * cursor: 0 at first; *more = 0 with the last piece.
+ */
+int s3_index_snapshot(s3_index_t *index, s3_position_t *position);
+int s3_index_release(s3_index_t *index);
+int s3_index_knows(s3_index_t *index, const s3_position_t *position,
+    int *known);
+int s3_index_changes(s3_index_t *index, uint64_t after, uint64_t *cursor,
+    size_t max, s3_buf_t *effects, int *more);
+
+
+/*
+ * --- reads ---  each in one snapshot, whose sequence is given: the answer is
+ * released to the asker only when that sequence is decided.  status as s3_store_status_e; they append
+ * the encoding of what was found (s3_record.h) to answer.
+ */
+int s3_index_lookup(s3_index_t *index, s3_slice_t bucket, s3_slice_t key,
+    uint64_t *sequence, int *status, s3_buf_t *answer);      /* object */
+int s3_index_bucket(s3_index_t *index, s3_slice_t bucket,
+    uint64_t *sequence, int *status, s3_buf_t *answer);      /* bucket */
+int s3_index_buckets(s3_index_t *index, s3_slice_t after, uint32_t max,
+    uint64_t *sequence, s3_buf_t *answer);    /* u32 count, buckets by name */
+int s3_index_list(s3_index_t *index, const s3_list_query_t *query,
+    uint64_t *sequence, int *status, s3_buf_t *answer);      /* list page */
+/* S3_STORE_UNKNOWN where there is no such verdict */
+int s3_index_outcome(s3_index_t *index, const uint8_t session[16],
+    uint64_t request, uint64_t *sequence, int *status,
+    s3_verdict_t *verdict);
+
+
+/*
+ * --- housekeeping --- (reader)
+ */
+
+/* whether some row names the shard (extents; not garbage) */
+int s3_index_shard_known(s3_index_t *index, const uint8_t shard_id[16],
+    int *known);
+
+typedef struct {
+    uint64_t         sequence;       /* garbage: of its death */
+    uint8_t          shard_id[16];
+    uint8_t          session[16];
+    uint64_t         mask;           /* garbage: slots still to unlink */
+    uint64_t         size;
+    s3_geometry_t    geometry;
+} s3_shard_row_t;
+
+/* up to max rows of garbage that died at sequence <= until, oldest first */
+int s3_index_garbage(s3_index_t *index, uint64_t until, s3_shard_row_t *rows,
+    unsigned max, unsigned *n);
+
+/* up to max extents with shard_id > after (NULL: from the first) whose mask lacks one of the slots */
+int s3_index_holes(s3_index_t *index, uint64_t slots,
+    const uint8_t *after, s3_shard_row_t *rows, unsigned max, unsigned *n);
+
+/* sessions that have verdicts, up to max, 16 bytes each */
+int s3_index_sessions(s3_index_t *index, uint8_t (*sessions)[16],
+    unsigned max, unsigned *n);
+
+
+#endif /* _S3_INDEX_H_INCLUDED_ */

@@ -1,0 +1,56 @@
+#ifndef _S3_VFS_H_INCLUDED_
+#define _S3_VFS_H_INCLUDED_
+
+
+/*
+ * SQLite's way to the disk: a VFS whose every call goes through s3_door.
+ *
+ * - Files are opened relative to a disk's directory descriptor.
+ * - Every page of the database ends in a checksum (reserved bytes), written
+ *   with the page and verified when it is read; a page read from the WAL is verified
+ *   against the checksum kept in memory of its frame (the WAL has no other
+ *   writer; SQLite itself verifies frames at recovery).  A mismatch is
+ *   SQLITE_IOERR (SQLITE_IOERR_DATA) and the disk's errno EBADMSG.
+ * - The WAL index is memory of the process, shared by the connections of one s3_vfs_t; there are no
+ *   file locks: the flock of the format file stands for all (one process opens it).
+ * - After s3_vfs_drop() every read, write and sync fails with EIO and nothing
+ *   reaches the disk (ruling 10): sqlite3_close() can't checkpoint any more.
+ * - Temporary files are not made on the disk (temp_store=MEMORY).
+ *
+ * One s3_vfs_t an open disk; all its connections are used on that disk's threads, a
+ * connection by one thread at a time.
+ */
+
+
+#include <sqlite3.h>
+#include <stdint.h>
+
+
+#define S3_VFS_RESERVED    16       /* bytes at a page's end */
+
+
+typedef struct s3_vfs_s   s3_vfs_t;
+
+
+/* dir: descriptor of the disk, valid on the calling thread; stays the caller's.
+ * NULL: no memory */
+s3_vfs_t *s3_vfs_create(int dir);
+
+/* its name for sqlite3_open_v2() */
+const char *s3_vfs_name(s3_vfs_t *vfs);
+
+/* writes nothing from now on; any thread */
+void s3_vfs_drop(s3_vfs_t *vfs);
+
+/* syncs the WAL: what sqlite3_db_cacheflush() wrote (it syncs nothing
+ * itself).  0 or errno.  A failed sync is remembered: all later ones fail */
+int s3_vfs_sync_wal(s3_vfs_t *vfs);
+
+/* errno of the first failure since create, 0: none; any thread */
+int s3_vfs_error(s3_vfs_t *vfs);
+
+/* when its last connection is closed */
+void s3_vfs_destroy(s3_vfs_t *vfs);
+
+
+#endif /* _S3_VFS_H_INCLUDED_ */
