@@ -12,8 +12,8 @@
  *     shard 0     | unit 0 of stripe 0 | unit 0 of stripe 1 | ... | last
  *     shard k     | parity 0 of stripe 0 | ...
  *
- * unit: 1 MiB / k rounded up to whole blocks of 64 KiB.  The last stripe's unit is
- * ceil(rest / k) rounded up to 4096 bytes, its end filled with zeros.
+ * unit: 1 MiB / k rounded up to whole blocks of 64 KiB.  The last stripe's
+ * unit is ceil(rest / k) rounded up to 4096 bytes, its end filled with zeros.
  */
 
 
@@ -63,7 +63,8 @@ s3_quorum(const s3_geometry_t *g)
     return g->k > g->m ? g->k : (unsigned) g->k + 1;
 }
 
-/* the disk (slot) of shard i of what has that id, among k + m disks; and back */
+/* the disk (slot) of shard i of what has that id, among k + m disks:
+ * (i + id[15] + 256 * id[14]) mod (k + m); and back */
 unsigned s3_shard_slot(const s3_geometry_t *g, const uint8_t id[16],
     unsigned shard);
 unsigned s3_slot_shard(const s3_geometry_t *g, const uint8_t id[16],
@@ -72,14 +73,15 @@ unsigned s3_slot_shard(const s3_geometry_t *g, const uint8_t id[16],
 
 /*
  * units: k + m pointers to len bytes each (any length, any alignment);
- * computes the last m from the first k.  Tables are cached by (k, m).  Any thread.
+ * computes the last m from the first k.  Tables are cached by (k, m).  Any
+ * thread.
  */
 void s3_erasure_encode(const s3_geometry_t *g, uint8_t **units, size_t len);
 
 /*
  * have: bit i set when units[i] holds shard i's bytes; at least k bits.
- * Computes those of want (bit i) into units[i].  Returns 0 or -1 (fewer than
- * k, or no memory).  Any thread.
+ * Computes those of want (bit i) into units[i], but for those of have.
+ * Returns 0 or -1 (fewer than k, or a bit past the last shard).  Any thread.
  */
 int s3_erasure_decode(const s3_geometry_t *g, uint8_t **units, size_t len,
     uint64_t have, uint64_t want);

@@ -3,8 +3,9 @@
 
 
 /*
- * What the workers and the store process say to each other about: commits, their verdicts, objects,
- * pages of lists.  Each has an encoding (s3_record.c), which stands in messages; rows are the index's own matter.
+ * What the workers and the store process say to each other about: commits,
+ * their verdicts, objects, pages of lists.  Each has an encoding
+ * (s3_record.c), which stands in messages; rows are the index's own matter.
  *
  * Slices point into the bytes a record was decoded from, which must outlive it.
  */
@@ -101,7 +102,8 @@ typedef struct {
     uint8_t          conditions;
     uint8_t          session[16];
     uint64_t         request;        /* 1 upward in a session */
-    uint64_t         acked;          /* verdicts of requests below are done with */
+    uint64_t         acked;          /* verdicts of requests below are done
+                                        with */
     s3_slice_t       bucket;
     s3_slice_t       key;
     s3_slice_t       if_match;       /* as s3_object_t.etag */
@@ -160,16 +162,20 @@ typedef struct {
 typedef struct {
     uint8_t          truncated;
     s3_slice_t       next;           /* "after" of the next page, if truncated:
-                                        the last key or common prefix given;
-                                        a common prefix given as after skips all under it */
+                                        the last key or common prefix given; a
+                                        common prefix given as after skips all
+                                        under it */
     uint32_t         nentries;       /* in key order, prefixes among them */
     s3_list_entry_t *entries;        /* malloced; free() */
 } s3_list_page_t;
 
 
 /*
- * write_*: append the encoding; look at b->error once.  read_*: 0 or EBADMSG / ENOMEM; every
- * bound above is checked.
+ * write_*: append the encoding; look at b->error once.  read_*: 0, EBADMSG or
+ * ENOMEM; nothing to free after an error.  Every bound above is checked, and
+ * what a reader of the record may rely on: names where the operation has
+ * them, a valid geometry and a mask within it where there are shards, inline
+ * data as long as size says, extents that cover the object without a hole.
  */
 void s3_write_commit(s3_buf_t *b, const s3_commit_t *c);
 int s3_read_commit(s3_reader_t *r, s3_commit_t *c);

@@ -14,7 +14,7 @@
  *     0            data: units, block after block, zeros up to a page
  *     ...          table: pages of 1023 CRC32C (little endian), one a block of
  *                  64 KiB of data (the last may be shorter), and the CRC32C of
- *                  the page's 4092 bytes before it, seeded by shard id and page number
+ *                  shard id, page number and the page's 4092 bytes before it
  *     end - 4096   footer: what this is, see s3_shard.c
  *
  * All functions block and run on the disk's own threads; they return 0 or an
@@ -45,21 +45,24 @@ int s3_id_parse(const char *text, uint8_t id[16]);     /* 0 or -1 */
 
 
 /*
- * dir: descriptor of DISK/tmp/SESSION; creates ID there (EEXIST is an error).
- * info->size need not be known before finish.
+ * dir: descriptor of DISK/tmp/SESSION, the caller's, open until finish or
+ * abort; creates ID there (EEXIST is an error).  info->size need not be known
+ * before finish.
  */
 int s3_shard_create(int dir, const s3_shard_info_t *info,
     s3_shard_writer_t **writer);
 
 /*
- * The next len bytes of the shard: a whole unit, or the last stripe's.  Every
- * call but the last takes a multiple of S3_BLOCK_SIZE.
+ * The next len bytes of the shard: a whole unit, or the last stripe's (a
+ * multiple of S3_PAGE_SIZE).  Every call but the last takes a multiple of
+ * S3_BLOCK_SIZE.  EFBIG past S3_EXTENT_MAX.  An error stays: finish gives it.
  */
 int s3_shard_write(s3_shard_writer_t *w, const void *buf, size_t len);
 
 /*
  * Writes table and footer and syncs the file, then the directory.  info->size
- * must now agree with what was written (EINVAL).  Closes on success and failure.
+ * must now agree with what was written (EINVAL; also 0, which is inline).  The
+ * writer is gone on success and failure, and on failure its file, too.
  */
 int s3_shard_finish(s3_shard_writer_t *w, const s3_shard_info_t *info);
 
@@ -69,7 +72,8 @@ void s3_shard_abort(s3_shard_writer_t *w);
 
 /*
  * root: descriptor of DISK.  Looks in data/, tmp/SESSION, data/ again (the
- * store process renames meanwhile); checks the footer against info.  ENOENT where it is in none.
+ * store process renames meanwhile); checks the footer against info.  ENOENT
+ * where it is in none.
  */
 int s3_shard_open(int root, const s3_shard_info_t *info,
     s3_shard_reader_t **reader);
@@ -85,9 +89,9 @@ int s3_shard_read(s3_shard_reader_t *r, void *buf, size_t len,
 void s3_shard_close(s3_shard_reader_t *r);
 
 
-/* tmp/SESSION/ID -> data/XX/ID (XX is created when missing).  No sync: both places
- * are looked in after a crash.  0 also where it is there already; ENOENT when
- * in neither. */
+/* tmp/SESSION/ID -> data/XX/ID (XX is created when missing).  No sync: both
+ * places are looked in after a crash.  0 also where it is there already;
+ * ENOENT when in neither. */
 int s3_shard_settle(int root, const uint8_t session[16],
     const uint8_t shard_id[16]);
 
