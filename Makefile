@@ -125,7 +125,7 @@ deps:
 	@tools/deps all
 
 run:
-	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) tools/run
+	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) exec tools/run
 
 test:
 	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) \
