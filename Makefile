@@ -59,7 +59,9 @@ module:
 
 build/nginx/%/libngxcore.a: tools/nginx-core tools/nginx-source \
                             t/nginx-src/Cargo.lock
-	tools/nginx-core $* && touch $@
+	@tools/nginx-core $* && touch $@
+
+.PRECIOUS: build/nginx/%/libngxcore.a
 
 
 # A flavour: objects, library archive and test programs of their own
