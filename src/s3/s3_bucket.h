@@ -70,10 +70,9 @@ ngx_chain_t *s3_bucket_location_write(ngx_pool_t *pool, ngx_str_t *region,
 
 /*
  * CreateBucket's body, which may be empty (in == NULL or no bytes).  S3_OK,
- * MalformedXML, IllegalLocationConstraintException or
- * InvalidLocationConstraint (a constraint other than our region),
- * NotImplemented (Location, Bucket: directory buckets).  Tags are
- * NotImplemented.  The caller bounds the size to 64 KiB.
+ * MalformedXML, IllegalLocationConstraintException (a constraint other than
+ * our region), NotImplemented (Location and Bucket: directory buckets; Tags),
+ * InternalError.  The caller bounds the size, 64 KiB are plenty.
  */
 s3_error_e s3_bucket_configuration_read(ngx_pool_t *pool, ngx_chain_t *in,
     ngx_str_t *region, s3_failure_t *fail);

@@ -60,11 +60,11 @@ typedef struct {
     uint64_t                   size;
     ngx_str_t                  checksum_algorithm; /* "CRC64NVME" or empty */
     ngx_str_t                  checksum_type;      /* "FULL_OBJECT" or empty */
-} s3_list_entry_t;
+} s3_list_object_t;
 
 
 typedef struct {
-    s3_list_entry_t           *entries;
+    s3_list_object_t          *entries;
     ngx_uint_t                 nentries;
     ngx_str_t                 *prefixes;           /* common prefixes, whole */
     ngx_uint_t                 nprefixes;
@@ -73,7 +73,7 @@ typedef struct {
     ngx_str_t                  last;
     unsigned                   last_is_prefix:1;
     unsigned                   truncated:1;
-} s3_list_page_t;
+} s3_list_result_t;
 
 
 /* S3_OK or InvalidArgument (with ArgumentName), InternalError (memory). */
@@ -85,7 +85,7 @@ s3_error_e s3_list_parse(ngx_pool_t *pool, s3_target_t *target,
  * may else be NULL.  NULL without memory.
  */
 ngx_chain_t *s3_list_write(ngx_pool_t *pool, s3_list_params_t *params,
-    ngx_str_t *bucket, s3_list_page_t *page, s3_owner_t *owner, size_t *size);
+    ngx_str_t *bucket, s3_list_result_t *page, s3_owner_t *owner, size_t *size);
 
 /*
  * Token of a name (1..S3_KEY_MAX bytes), and back.  NGX_OK, NGX_ERROR (no

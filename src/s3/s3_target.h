@@ -74,6 +74,13 @@ typedef struct {
 s3_error_e s3_target_parse(ngx_pool_t *pool, ngx_str_t *raw, ngx_str_t *mount,
     s3_target_t *target, s3_failure_t *fail);
 
+/*
+ * The arguments of a raw query alone.  S3_OK, InvalidURI, InternalError.
+ * Empty pieces ("a&&b") are skipped.
+ */
+s3_error_e s3_args_parse(ngx_pool_t *pool, ngx_str_t *raw, s3_arg_t **args,
+    ngx_uint_t *nargs);
+
 /* The first argument of that (exact) name, or NULL. */
 s3_arg_t *s3_target_arg(s3_target_t *target, const char *name);
 
@@ -108,7 +115,16 @@ ngx_int_t s3_uri_decode(u_char *dst, size_t *dst_len, ngx_str_t *src,
  */
 size_t s3_uri_encode(u_char *dst, ngx_str_t *src, ngx_uint_t slash);
 
-/* 1 when the bytes are UTF-8 (RFC 3629: shortest form, no surrogates). */
+/*
+ * The next code point of UTF-8 (RFC 3629: shortest form, no surrogates, at
+ * most 0x10ffff), *p moves behind it; S3_UTF8_INVALID moves *p by one byte.
+ * *p < last is the caller's to check.
+ */
+#define S3_UTF8_INVALID        0xffffffff
+
+uint32_t s3_utf8_next(u_char **p, u_char *last);
+
+/* 1 when all of the bytes are UTF-8. */
 ngx_uint_t s3_utf8_valid(ngx_str_t *s);
 
 /* 1 when the bytes keep S3's "General purpose bucket naming rules". */

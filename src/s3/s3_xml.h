@@ -52,6 +52,9 @@ void s3_xml_close(s3_xml_t *x, const char *name);
  */
 void s3_xml_text(s3_xml_t *x, const char *name, ngx_str_t *value);
 
+/* The escaped value alone. */
+void s3_xml_value(s3_xml_t *x, ngx_str_t *value);
+
 /* The same for a constant, a number, a boolean, a time in milliseconds. */
 void s3_xml_cstr(s3_xml_t *x, const char *name, const char *value);
 void s3_xml_number(s3_xml_t *x, const char *name, uint64_t value);

@@ -1,0 +1,272 @@
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "s3_condition.h"
+#include "s3_date.h"
+
+
+static ngx_uint_t s3_condition_list(s3_header_t *headers, ngx_uint_t n,
+    const char *name, size_t len, ngx_str_t *etag, ngx_uint_t weak);
+static s3_error_e s3_condition_failed(s3_failure_t *fail, s3_error_e error,
+    const char *condition);
+static s3_error_e s3_condition_unsupported(s3_failure_t *fail,
+    const char *header);
+static void s3_condition_trim(ngx_str_t *s);
+
+
+s3_error_e
+s3_condition_read(s3_header_t *headers, ngx_uint_t n, ngx_str_t *etag,
+    time_t mtime, s3_failure_t *fail)
+{
+    time_t        t;
+    s3_header_t  *h;
+
+    if (s3_header(headers, n, "if-match")) {
+
+        if (!s3_condition_list(headers, n, "if-match",
+                               sizeof("if-match") - 1, etag, 0))
+        {
+            return s3_condition_failed(fail, S3_ERR_PRECONDITION_FAILED,
+                                       "If-Match");
+        }
+
+    } else {
+        h = s3_header(headers, n, "if-unmodified-since");
+
+        if (h && s3_date_parse_http(&h->value, &t) == NGX_OK && mtime > t) {
+            return s3_condition_failed(fail, S3_ERR_PRECONDITION_FAILED,
+                                       "If-Unmodified-Since");
+        }
+    }
+
+    if (s3_header(headers, n, "if-none-match")) {
+
+        if (s3_condition_list(headers, n, "if-none-match",
+                              sizeof("if-none-match") - 1, etag, 1))
+        {
+            return s3_condition_failed(fail, S3_ERR_NOT_MODIFIED,
+                                       "If-None-Match");
+        }
+
+    } else {
+        h = s3_header(headers, n, "if-modified-since");
+
+        if (h && s3_date_parse_http(&h->value, &t) == NGX_OK && mtime <= t) {
+            return s3_condition_failed(fail, S3_ERR_NOT_MODIFIED,
+                                       "If-Modified-Since");
+        }
+    }
+
+    return S3_OK;
+}
+
+
+/* A list may be spread over several headers of the name. */
+
+static ngx_uint_t
+s3_condition_list(s3_header_t *headers, ngx_uint_t n, const char *name,
+    size_t len, ngx_str_t *etag, ngx_uint_t weak)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < n; i++) {
+        if (headers[i].name.len == len
+            && s3_header_has_prefix(&headers[i], name, len)
+            && s3_etag_match(&headers[i].value, etag, weak))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static s3_error_e
+s3_condition_failed(s3_failure_t *fail, s3_error_e error,
+    const char *condition)
+{
+    ngx_str_t  s;
+
+    (void) s3_fail(fail, error, NULL);
+
+    s.data = (u_char *) condition;
+    s.len = ngx_strlen(condition);
+
+    s3_fail_element(fail, "Condition", &s);
+
+    return error;
+}
+
+
+s3_error_e
+s3_condition_write(s3_header_t *headers, ngx_uint_t n,
+    s3_condition_t *condition, s3_failure_t *fail)
+{
+    ngx_str_t     value;
+    ngx_uint_t    match, none;
+    s3_header_t  *h;
+
+    condition->type = S3_CONDITION_NONE;
+    ngx_str_null(&condition->etag);
+
+    if (s3_header(headers, n, "if-modified-since")) {
+        return s3_condition_unsupported(fail, "If-Modified-Since");
+    }
+
+    if (s3_header(headers, n, "if-unmodified-since")) {
+        return s3_condition_unsupported(fail, "If-Unmodified-Since");
+    }
+
+    h = s3_header_find(headers, n, "if-none-match",
+                       sizeof("if-none-match") - 1, &none);
+
+    if (h) {
+        value = h->value;
+        s3_condition_trim(&value);
+
+        if (none != 1 || value.len != 1 || value.data[0] != '*') {
+            return s3_condition_unsupported(fail, "If-None-Match");
+        }
+
+        condition->type = S3_CONDITION_ABSENT;
+    }
+
+    h = s3_header_find(headers, n, "if-match", sizeof("if-match") - 1,
+                       &match);
+
+    if (h == NULL) {
+        return S3_OK;
+    }
+
+    value = h->value;
+    s3_condition_trim(&value);
+
+    if (match != 1 || none != 0 || value.len == 0) {
+        return s3_condition_unsupported(fail, "If-Match");
+    }
+
+    if (value.len == 1 && value.data[0] == '*') {
+        condition->type = S3_CONDITION_EXISTS;
+        return S3_OK;
+    }
+
+    if (value.len >= 2 && value.data[0] == '"'
+        && value.data[value.len - 1] == '"')
+    {
+        value.data++;
+        value.len -= 2;
+    }
+
+    /* a second tag, a weak one, or nothing that could be one */
+
+    if (value.len == 0
+        || ngx_strlchr(value.data, value.data + value.len, '"')
+        || ngx_strlchr(value.data, value.data + value.len, ','))
+    {
+        return s3_condition_unsupported(fail, "If-Match");
+    }
+
+    condition->type = S3_CONDITION_ETAG;
+    condition->etag = value;
+
+    return S3_OK;
+}
+
+
+static s3_error_e
+s3_condition_unsupported(s3_failure_t *fail, const char *header)
+{
+    ngx_str_t  s;
+
+    (void) s3_fail(fail, S3_ERR_NOT_IMPLEMENTED, NULL);
+
+    s.data = (u_char *) header;
+    s.len = ngx_strlen(header);
+
+    s3_fail_element(fail, "Header", &s);
+
+    return S3_ERR_NOT_IMPLEMENTED;
+}
+
+
+static void
+s3_condition_trim(ngx_str_t *s)
+{
+    while (s->len && (s->data[0] == ' ' || s->data[0] == '\t')) {
+        s->data++;
+        s->len--;
+    }
+
+    while (s->len && (s->data[s->len - 1] == ' '
+                      || s->data[s->len - 1] == '\t'))
+    {
+        s->len--;
+    }
+}
+
+
+ngx_uint_t
+s3_etag_match(ngx_str_t *list, ngx_str_t *etag, ngx_uint_t weak)
+{
+    u_char     *p, *last, *start;
+    ngx_str_t   tag;
+    ngx_uint_t  is_weak;
+
+    tag = *list;
+    s3_condition_trim(&tag);
+
+    if (tag.len == 1 && tag.data[0] == '*') {
+        return 1;
+    }
+
+    p = list->data;
+    last = p + list->len;
+
+    while (p < last) {
+
+        if (*p == ' ' || *p == '\t' || *p == ',') {
+            p++;
+            continue;
+        }
+
+        is_weak = 0;
+
+        if (last - p >= 2 && p[0] == 'W' && p[1] == '/') {
+            is_weak = 1;
+            p += 2;
+        }
+
+        if (p < last && *p == '"') {
+
+            start = ++p;
+
+            p = ngx_strlchr(p, last, '"');
+            if (p == NULL) {
+                return 0;
+            }
+
+            tag.data = start;
+            tag.len = p - start;
+            p++;
+
+        } else {
+            start = p;
+
+            while (p < last && *p != ',') { p++; }
+
+            tag.data = start;
+            tag.len = p - start;
+            s3_condition_trim(&tag);
+        }
+
+        if (tag.len == etag->len
+            && ngx_memcmp(tag.data, etag->data, tag.len) == 0
+            && (weak || !is_weak))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
