@@ -63,6 +63,8 @@ typedef struct {
 } s3_list_object_t;
 
 
+/* not ..._page_t and ..._entry_t: the store's records have those names */
+
 typedef struct {
     s3_list_object_t          *entries;
     ngx_uint_t                 nentries;
@@ -85,7 +87,8 @@ s3_error_e s3_list_parse(ngx_pool_t *pool, s3_target_t *target,
  * may else be NULL.  NULL without memory.
  */
 ngx_chain_t *s3_list_write(ngx_pool_t *pool, s3_list_params_t *params,
-    ngx_str_t *bucket, s3_list_result_t *page, s3_owner_t *owner, size_t *size);
+    ngx_str_t *bucket, s3_list_result_t *page, s3_owner_t *owner,
+    size_t *size);
 
 /*
  * Token of a name (1..S3_KEY_MAX bytes), and back.  NGX_OK, NGX_ERROR (no
