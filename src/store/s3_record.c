@@ -9,7 +9,7 @@
  *               u64 acked | slice bucket | slice key | slice if_match |
  *               u64 size | slice etag | slice meta | slice checksum |
  *               slice attrs | u8 is_inline | slice data | shard_id 16 |
- *               u64 mask | u64 generation | geometry | u64 mtime
+ *               u64 mask | u64 generation | geometry
  *
  *   verdict     u8 1 | u8 status | u64 mtime
  *
@@ -152,7 +152,6 @@ s3_write_commit(s3_buf_t *b, const s3_commit_t *c)
     s3_buf_u64(b, c->mask);
     s3_buf_u64(b, c->generation);
     s3_write_geometry(b, &c->geometry);
-    s3_buf_u64(b, (uint64_t) c->mtime);
 }
 
 
@@ -184,7 +183,6 @@ s3_read_commit(s3_reader_t *r, s3_commit_t *c)
     c->mask = s3_read_u64(r);
     c->generation = s3_read_u64(r);
     s3_read_geometry(r, &c->geometry);
-    c->mtime = (int64_t) s3_read_u64(r);
 
     if (r->error) {
         return r->error;
