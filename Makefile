@@ -38,7 +38,8 @@ TESTS        := $(filter $(T)%,$(TESTS))
 FUZZERS      := $(filter $(T)%,$(FUZZERS))
 endif
 
-WARNINGS     = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter
+WARNINGS     = -std=gnu11 -Wall -Wextra -Wpointer-arith -Werror \
+               -Wno-unused-parameter
 INCS         = -Isrc $(patsubst %/,-I%,$(wildcard src/*/)) -It/unit \
                -isystem /usr/include/libxml2
 LIBS         = -lisal -lsqlite3 -ljansson -lxml2 -lcrypto -lz -lcrypt \
