@@ -44,8 +44,8 @@ struct s3_loop_s {
     s3_task_t        **last;
     unsigned           refs;
     int                fd;             /* eventfd */
-    unsigned           closed:1;
-    unsigned           processing:1;   /* owner's thread only */
+    int                closed;
+    int                processing;     /* owner's thread only */
 };
 
 
@@ -74,7 +74,7 @@ struct s3_pool_s {
     unsigned           refs;
     unsigned           nlanes;
     unsigned           next;           /* lane of the thread created next */
-    unsigned           own_files:1;
+    int                own_files;
     s3_loop_t         *loop;
     char               name[16];       /* of the threads, as the kernel's */
     s3_lane_t          lanes[S3_POOL_MAX_LANES];
@@ -371,7 +371,7 @@ s3_pool_create(const char *name, const s3_lane_conf_t *lanes,
 
     pool->refs = 1;
     pool->nlanes = nlanes;
-    pool->own_files = own_files ? 1 : 0;
+    pool->own_files = own_files;
     pool->loop = loop;
     s3_loop_ref(loop);
 
