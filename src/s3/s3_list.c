@@ -172,11 +172,11 @@ ngx_chain_t *
 s3_list_write(ngx_pool_t *pool, s3_list_params_t *params, ngx_str_t *bucket,
     s3_list_result_t *page, s3_owner_t *owner, size_t *size)
 {
-    s3_xml_t          x;
+    s3_xml_t           x;
     ngx_str_t         token;
     ngx_uint_t        i;
     ngx_chain_t      *out;
-    s3_list_object_t *entry;
+    s3_list_object_t  *entry;
 
     s3_xml_begin(&x, pool);
     s3_xml_open_ns(&x, "ListBucketResult");
