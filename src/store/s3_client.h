@@ -3,12 +3,14 @@
 
 
 /*
- * The worker's side of the store: it asks the store process for rows, and reads and
- * writes shards itself.
+ * The worker's side of the store: it asks the store process for rows, and
+ * reads and writes shards itself.
  *
- * One client a worker and store.  Everything here runs on the worker's event loop and never
- * blocks; callbacks run inside s3_client_process() (and s3_download_next(), s3_upload_write() never call back
- * directly).  The client owns one descriptor, an epoll set: when it is readable, call s3_client_process().
+ * One client a worker and store.  Everything here runs on the worker's event
+ * loop and never blocks; callbacks run inside s3_client_process() (and
+ * s3_download_next(), s3_upload_write() never call back directly).  The
+ * client owns one descriptor, an epoll set: when it is readable, call
+ * s3_client_process().
  */
 
 
@@ -27,25 +29,31 @@ s3_client_t *s3_client_create(const s3_conf_t *conf);
 int s3_client_fd(s3_client_t *c);
 void s3_client_process(s3_client_t *c);
 
-/* calls, uploads and downloads that are under way: an exiting worker stays while there are any */
+/* calls, uploads and downloads that are under way: an exiting worker stays
+ * while there are any */
 unsigned s3_client_active(s3_client_t *c);
 
 /* the process ends now: nothing is waited for */
 void s3_client_close(s3_client_t *c);
 
-/* what the set can do now, from the shared page: S3_STORE_OK, _READ_ONLY, _UNAVAILABLE, or
- * _BUSY while there is no page or the store process is recovering (ask all the same: calls wait) */
+/*
+ * what the set can do now, from the shared page: S3_STORE_OK, _READ_ONLY,
+ * _UNAVAILABLE, or _BUSY while there is no page or the store process is
+ * recovering (ask all the same: calls wait)
+ */
 int s3_client_state(s3_client_t *c);
 
 
 /*
  * --- calls ---
  *
- * A call is the caller's memory (zeroed, handler and data set).  handler is called exactly once, unless
- * s3_client_cancel() came before: after it the client knows the call no more.  While there is no store
- * process (a reload, its death) calls wait and are asked again; a commit's outcome is asked for by its
- * number before it is sent again, so that it is decided once.  How long is the caller's to bound: by a timer
- * and cancel.  A cancelled commit may still be decided either way.
+ * A call is the caller's memory (zeroed, handler and data set).  handler is
+ * called exactly once, unless s3_client_cancel() came before: after it the
+ * client knows the call no more.  While there is no store process (a reload,
+ * its death) calls wait and are asked again; a commit's outcome is asked for
+ * by its number before it is sent again, so that it is decided once.  How
+ * long is the caller's to bound: by a timer and cancel.  A cancelled commit
+ * may still be decided either way.
  */
 typedef void (*s3_call_pt)(s3_call_t *call);
 
@@ -56,17 +64,20 @@ struct s3_call_s {
     /* the answer; slices are valid until handler returns */
     int              status;         /* s3_store_status_e */
     s3_verdict_t     verdict;        /* commit */
-    s3_object_t      object;         /* lookup: the call's until s3_object_free(), but
-                                        its slices point into the answer */
+    s3_object_t      object;         /* lookup: the call's until
+                                        s3_object_free(), but its slices
+                                        point into the answer */
     s3_bucket_t      bucket;
-    s3_list_page_t   page;           /* list: entries are freed after handler */
+    s3_list_page_t   page;           /* list: entries are freed after
+                                        handler */
     s3_bucket_t     *buckets;        /* buckets: likewise */
     uint32_t         nbuckets;
 
     void            *ctx;            /* the client's */
 };
 
-/* each returns S3_STORE_OK: handler will be called; or S3_STORE_BUSY (queue full, no memory): it won't */
+/* each returns S3_STORE_OK: handler will be called; or S3_STORE_BUSY (queue
+ * full, no memory): it won't */
 int s3_client_lookup(s3_client_t *c, s3_call_t *call, s3_slice_t bucket,
     s3_slice_t key);
 int s3_client_bucket(s3_client_t *c, s3_call_t *call, s3_slice_t bucket);
@@ -75,8 +86,11 @@ int s3_client_buckets(s3_client_t *c, s3_call_t *call, s3_slice_t after,
 int s3_client_list(s3_client_t *c, s3_call_t *call,
     const s3_list_query_t *query);
 
-/* op, conditions, names, rows as s3_commit_t says; session, request and acked are the client's to fill.
- * Slices are copied.  For a PUT of shards use s3_upload_commit(). */
+/*
+ * op, conditions, names, rows as s3_commit_t says; session, request and acked
+ * are the client's to fill. Slices are copied.  For a PUT of shards use
+ * s3_upload_commit().
+ */
 int s3_client_commit(s3_client_t *c, s3_call_t *call,
     const s3_commit_t *commit);
 
@@ -86,11 +100,13 @@ void s3_client_cancel(s3_client_t *c, s3_call_t *call);
 /*
  * --- uploads ---
  *
- *     create -> READY -> write ... (0: wait for WRITABLE) -> finish -> FINISHED -> commit | abort
- *                                                                   -> FAILED   -> abort
+ *     create -> READY -> write ... (fewer: wait for WRITABLE) -> finish
+ *            -> FINISHED -> commit | abort
+ *            -> FAILED   -> abort              (FAILED may come at any time)
  *
- * READY comes when its memory (two stripes) is reserved from the worker's budget: read no body
- * before.  Data up to S3_INLINE_MAX stays in memory and goes with the commit.
+ * READY comes when its memory (two stripes) is reserved from the worker's
+ * budget: read no body before.  Data up to S3_INLINE_MAX stays in memory and
+ * goes with the commit.
  */
 typedef enum {
     S3_UPLOAD_READY = 1,
@@ -99,19 +115,25 @@ typedef enum {
     S3_UPLOAD_FAILED                 /* status says why */
 } s3_upload_event_e;
 
-typedef void (*s3_upload_pt)(s3_upload_t *u, void *data, s3_upload_event_e event,
-    int status);
+typedef void (*s3_upload_pt)(s3_upload_t *u, void *data,
+    s3_upload_event_e event, int status);
 
-/* the digests of the data: called for every byte in order, on a compute thread
- * (for small data on the loop), never two calls at once, not after FINISHED, FAILED or while abort is pending
- * past digest_free.  digest_free(ctx) is called on the loop when it will not be called again after abort: ctx must live until then */
+/*
+ * The digests of the data: update is called for every byte in order, on a
+ * compute thread (for small data on the loop), never two calls at once, and
+ * not after FINISHED; after FAILED and abort a call may still be running.
+ * free(ctx) is called on the loop, once, when the upload is gone and update
+ * will not be called again (before call->handler of a commit): ctx must live
+ * until then.
+ */
 typedef struct {
     void           (*update)(void *ctx, const void *p, size_t len);
-    void           (*free)(void *ctx);     /* once, on the loop; may be NULL */
+    void           (*free)(void *ctx);   /* once, on the loop; or NULL */
     void            *ctx;
 } s3_digest_t;
 
-/* size: of the data, or UINT64_MAX; NULL: no memory.  READY comes by callback in any case */
+/* size: of the data, or UINT64_MAX; NULL: no memory.  READY comes by callback
+ * in any case */
 s3_upload_t *s3_upload_create(s3_client_t *c, uint64_t size,
     const s3_digest_t *digest, s3_upload_pt handler, void *data);
 
@@ -119,25 +141,33 @@ s3_upload_t *s3_upload_create(s3_client_t *c, uint64_t size,
  * Data past the size given at create, or 5 GiB, is not taken: FAILED */
 size_t s3_upload_write(s3_upload_t *u, const void *p, size_t len);
 
-/* all data is written: flush, sync; FINISHED when durable on enough disks and all digests are updated */
+/* all data is written: flush, sync; FINISHED when durable on enough disks and
+ * all digests are updated */
 int s3_upload_finish(s3_upload_t *u);
 
-/* after FINISHED: as s3_client_commit() with what the upload wrote: op is S3_COMMIT_PUT, size, is_inline, data, shard_id,
- * mask, generation, geometry are filled in.  The upload is gone when call->handler is called or the call cancelled. */
+/*
+ * after FINISHED: as s3_client_commit() with what the upload wrote: op is
+ * S3_COMMIT_PUT, size, is_inline, data, shard_id, mask, generation, geometry
+ * are filled in.  The upload is gone when call->handler is called or the call
+ * cancelled.
+ */
 int s3_upload_commit(s3_upload_t *u, s3_call_t *call, s3_commit_t *commit);
 
-/* any time before commit: removes what was written; no more callbacks but digest->free */
+/* any time before commit: removes what was written; no more callbacks but
+ * digest->free */
 void s3_upload_abort(s3_upload_t *u);
 
 
 /*
  * --- downloads ---
  *
- * Pieces in order, each verified; at most two stripes in memory.  With disks missing or damaged the rest is computed.
- * The object's rows are copied at create.  Inline data needs no download.
+ * Pieces in order, each verified; at most two stripes in memory.  With disks
+ * missing or damaged the rest is computed. The object's rows are copied at
+ * create.  Inline data needs no download.
  */
 typedef enum {
-    S3_DOWNLOAD_DATA = 1,            /* p, len: the caller's until s3_download_release() */
+    S3_DOWNLOAD_DATA = 1,            /* p, len: the caller's until
+                                        s3_download_release() */
     S3_DOWNLOAD_DONE,                /* all given */
     S3_DOWNLOAD_FAILED               /* status */
 } s3_download_event_e;
@@ -149,7 +179,8 @@ typedef void (*s3_download_pt)(s3_download_t *d, void *data,
 s3_download_t *s3_download_create(s3_client_t *c, const s3_object_t *object,
     uint64_t offset, uint64_t length, s3_download_pt handler, void *data);
 
-/* asks for the next piece: one event will come by callback.  At most one outstanding. */
+/* asks for the next piece: one event will come by callback.  At most one
+ * outstanding. */
 void s3_download_next(s3_download_t *d);
 
 /* the piece given last is sent; pieces are released in order */

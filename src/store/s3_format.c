@@ -24,6 +24,7 @@
 
 #include "s3_format.h"
 #include "s3_door.h"
+#include "s3_shard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -543,11 +544,7 @@ s3_format_sum(json_t *json, char text[9])
 static char *
 s3_format_id(const uint8_t id[16], char text[33])
 {
-    size_t  i;
-
-    for (i = 0; i < 16; i++) {
-        (void) snprintf(&text[2 * i], 3, "%02x", id[i]);
-    }
+    s3_id_text(id, text);
 
     return text;
 }
@@ -556,37 +553,17 @@ s3_format_id(const uint8_t id[16], char text[33])
 static int
 s3_format_get_id(json_t *json, uint8_t id[16])
 {
-    int          d;
-    size_t       i;
     const char  *s;
 
     s = json_string_value(json);
 
-    if (s == NULL || strlen(s) != 32) {
-        return -1;
-    }
-
-    for (i = 0; i < 32; i++) {
-
-        if (s[i] >= '0' && s[i] <= '9') {
-            d = s[i] - '0';
-
-        } else if (s[i] >= 'a' && s[i] <= 'f') {
-            d = s[i] - 'a' + 10;
-
-        } else {
-            return -1;
-        }
-
-        id[i / 2] = (uint8_t) (id[i / 2] << 4 | d);
-    }
-
-    return 0;
+    return (s == NULL || strlen(s) != 32) ? -1 : s3_id_parse(s, id);
 }
 
 
 static int
-s3_format_get_uint(json_t *json, const char *name, unsigned max, unsigned *v)
+s3_format_get_uint(json_t *json, const char *name, unsigned max,
+    unsigned *v)
 {
     json_int_t   n;
     json_t      *j;

@@ -3,11 +3,11 @@
 
 
 /*
- * DISK/format: what the directory is (JSON, one object, written by jansson; replaced by rename).
- * Next to it: index.db, data/, tmp/.
+ * DISK/format: what the directory is (JSON, one object, written by jansson;
+ * replaced by rename). Next to it: index.db, data/, tmp/.
  *
- * STATE/NAME.json: the set as it was formed, off the disks: while it exists an empty directory
- * is "not mounted", never a new disk.
+ * STATE/NAME.json: the set as it was formed, off the disks: while it exists
+ * an empty directory is "not mounted", never a new disk.
  */
 
 
@@ -20,19 +20,25 @@ typedef struct {
     unsigned      slot;          /* 0 .. ndisks - 1 */
     unsigned      ndisks;
     unsigned      parity;
-    int           formed;        /* 0: forming: others may not be synced yet */
+    int           formed;        /* 0: forming: others may not be
+                                    synced yet */
 } s3_format_t;
 
 
-/* root: descriptor of DISK, on the disk's thread.  0; ENOENT: none; EBADMSG: not one; errno */
+/* root: descriptor of DISK, on the disk's thread.  0; ENOENT: none; EBADMSG:
+ * not one; errno */
 int s3_format_read(int root, s3_format_t *f);
 /* writes, syncs, renames, syncs; makes data/ and tmp/ before */
 int s3_format_write(int root, const s3_format_t *f);
-/* whether the directory is empty but for lost+found: 0, ENOTEMPTY, errno */
+/* whether the directory is empty but for lost+found and what an interrupted
+ * s3_format_write() leaves: 0, ENOTEMPTY, errno */
 int s3_format_empty(int root);
 
-/* for nginx -t: blocking, any thread.  0 also where there is no disk or format; EINVAL where a
- * readable format says another number of disks or parity: its values are in f */
+/*
+ * for nginx -t: blocking, any thread.  0 also where there is no disk or
+ * format; EINVAL where a readable format says another number of disks or
+ * parity: its values are in f
+ */
 int s3_format_check(const char *path, unsigned ndisks, unsigned parity,
     s3_format_t *f);
 

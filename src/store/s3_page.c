@@ -80,7 +80,7 @@ s3_page_map(const char *runtime, const char *name)
     }
 
     /* allocated, not only long enough: a full file system would answer the
-     * first store to a hole with SIGBUS.  Idempotent: many come here at once */
+     * first store to a hole with SIGBUS.  Idempotent: many come at once */
 
     err = posix_fallocate(fd, 0, sizeof(s3_page_t));
     if (err) {

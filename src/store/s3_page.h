@@ -3,9 +3,10 @@
 
 
 /*
- * The shared page: RUNTIME/NAME.page, mapped by the store process and every worker: what can be known without
- * asking.  Written by the store process alone, but for one slot a worker, written by that worker.
- * Preallocated (no SIGBUS) and never replaced while somebody may have it mapped.
+ * The shared page: RUNTIME/NAME.page, mapped by the store process and every
+ * worker: what can be known without asking.  Written by the store process
+ * alone, but for one slot a worker, written by that worker. Preallocated (no
+ * SIGBUS) and never replaced while somebody may have it mapped.
  */
 
 
@@ -19,7 +20,8 @@
 
 /* a disk, as far as others may use it */
 enum {
-    S3_DISK_ABSENT = 0,        /* not there, foreign, or hung: nobody touches it */
+    S3_DISK_ABSENT = 0,        /* not there, foreign, or hung: nobody
+                                  touches it */
     S3_DISK_PRESENT,           /* not a member: shards may be read */
     S3_DISK_MEMBER             /* shards are read and written */
 };
@@ -28,49 +30,60 @@ enum {
 typedef struct {
     uint8_t             id[16];         /* the disk's identity, zeros: none */
     uint32_t            state;
-    uint32_t            instance;       /* another one each time it comes back */
+    uint32_t            instance;       /* another one each time it comes
+                                           back */
 } s3_page_disk_t;
 
 typedef struct {
     uint64_t            generation;
-    uint32_t            state;          /* S3_STORE_OK, _READ_ONLY, _UNAVAILABLE, _BUSY */
+    uint32_t            state;          /* S3_STORE_OK, _READ_ONLY,
+                                           _UNAVAILABLE, _BUSY */
     uint8_t             set_id[16];
     s3_geometry_t       geometry;       /* of new data */
     s3_page_disk_t      disks[S3_MAX_DISKS];    /* by slot */
 } s3_page_set_t;
 
 typedef struct {
-    _Atomic uint64_t    taken;          /* 0: free; set and cleared by the store process */
-    _Atomic uint64_t    oldest;         /* the worker's: see s3_page_pin() */
+    _Atomic uint64_t    taken;          /* 0: free; set and cleared by the
+                                           store process */
+    _Atomic uint64_t    oldest;         /* the worker's: see below */
 } s3_page_worker_t;
 
 typedef struct {
     uint64_t            magic;
-    _Atomic uint64_t    epoch;          /* of the store process that wrote it last; changes at
-                                           its start, before recovery */
-    _Atomic uint64_t    decided;        /* sequence of the last decided batch */
+    _Atomic uint64_t    epoch;          /* of the store process that wrote
+                                           it last; changes at its start,
+                                           before recovery */
+    _Atomic uint64_t    decided;        /* sequence of the last decided
+                                           batch */
     _Atomic uint32_t    change;         /* odd while set is written */
     s3_page_set_t       set;
     s3_page_worker_t    workers[S3_PAGE_WORKERS];
 } s3_page_t;
 
 
-/* creates the file where missing, maps it.  NULL with errno */
+/* creates the file where missing, maps it.  NULL with errno: EPROTO where the
+ * file is none of ours, or of another version.  Any thread */
 s3_page_t *s3_page_map(const char *runtime, const char *name);
 void s3_page_unmap(s3_page_t *page);
 
-/* a consistent copy of page->set; returns the change counter it belongs to (even).
- * Reads twice at most a bounded number of times: 0 and -1 where the writer died in the middle */
+/*
+ * a consistent copy of page->set; returns the change counter it belongs to
+ * (even). 0, or -1 where no copy was got in a bounded number of tries: the
+ * writer died in the middle.  Any thread
+ */
 int s3_page_read(s3_page_t *page, s3_page_set_t *set, uint32_t *change);
 
-/* store process only */
+/* store process only, one thread */
 void s3_page_write(s3_page_t *page, const s3_page_set_t *set);
 
 
 /*
- * The collector unlinks only what died before every pin.  A worker stores the sequence decided before
- * it asks for an object's rows (oldest of those it still reads; UINT64_MAX: none), sequentially consistent:
- * either the collector sees the pin, or the look-up comes after the death and does not find the shard.
+ * The collector unlinks only what died before every pin.  A worker stores the
+ * sequence decided before it asks for an object's rows (oldest of those it
+ * still reads; UINT64_MAX: none), sequentially consistent: either the
+ * collector sees the pin, or the look-up comes after the death and does not
+ * find the shard.
  */
 
 

@@ -11,23 +11,28 @@
  *     | length | type | version| request        | status  | payload
  *     +--------+------+--------+----------------+---------+---------...
  *
- * length: of the whole message.  request: chosen by the asker, comes back in the answer; requests of a
- * session are numbered upward from 1 and never used twice.  status: s3_store_status_e in
- * answers, 0 in questions.  Answers come in any order.
+ * length: of the whole message.  request: chosen by the asker, comes back in
+ * the answer; requests of a session are numbered upward from 1 and never used
+ * twice.  status: s3_store_status_e in answers, 0 in questions.  Answers come
+ * in any order.
  *
- *     worker                                     store process
- *     HELLO     session 16, u32 pid         ->   HELLO  u32 slot in the page, u64 epoch
- *                                                (or closes: no free slot)
- *     LOOKUP    slice bucket, slice key     ->   ANSWER object
- *     BUCKET    slice bucket                ->   ANSWER bucket
- *     BUCKETS   slice after, u32 max        ->   ANSWER u32 count, buckets
- *     LIST      list query                  ->   ANSWER list page
- *     COMMIT    commit                      ->   ANSWER verdict
- *     OUTCOME   (request: the commit's)     ->   ANSWER verdict, or status
- *                                                S3_STORE_UNKNOWN: was never decided and
- *                                                never will be: send it again
- *     DISK      id 16, u32 instance, u32 errno   (none: the process looks for itself)
- *     SUCCESSOR (a store process that waits)     (none)
+ *     worker                                store process
+ *     HELLO    session 16, u32 pid      ->  HELLO  u32 slot in the page,
+ *                                                  u64 epoch
+ *                                           (or closes: no free slot)
+ *     LOOKUP   slice bucket, slice key  ->  ANSWER object
+ *     BUCKET   slice bucket             ->  ANSWER bucket
+ *     BUCKETS  slice after, u32 max     ->  ANSWER u32 count, buckets
+ *     LIST     list query               ->  ANSWER list page
+ *     COMMIT   commit                   ->  ANSWER verdict
+ *     OUTCOME  (request: the commit's)  ->  ANSWER verdict, or status
+ *                                                  S3_STORE_UNKNOWN: was never
+ *                                                  decided and never will be:
+ *                                                  send it again
+ *     DISK     id 16, u32 instance,         (none: the process looks for
+ *              u32 errno                    itself)
+ *     SUCCESSOR                             (none; from a store process that
+ *                                           waits)
  */
 
 
@@ -65,24 +70,27 @@ typedef struct {
 } s3_msg_t;
 
 
-/* begin: appends a header; returns where it stands (an offset in b).  end: fills in its length */
+/* begin: appends a header; returns where it stands (an offset in b).  end:
+ * fills in its length */
 size_t s3_msg_begin(s3_buf_t *b, unsigned type, uint64_t request,
     unsigned status);
 void s3_msg_end(s3_buf_t *b, size_t at);
 
 /*
- * Looks at the first bytes received: returns the message's length when all of it is
- * there (msg is filled in, its payload is data + S3_PROTO_HEADER), 0 when more is needed, -1 when it
- * is not a message (wrong version, length under the header or over max).
+ * Looks at the first bytes received: returns the message's length when all of
+ * it is there (msg is filled in, its payload is data + S3_PROTO_HEADER), 0
+ * when more is needed, -1 when it is not a message (wrong version, length
+ * under the header or over max).
  */
 ssize_t s3_msg_parse(const uint8_t *data, size_t len, size_t max,
     s3_msg_t *msg);
 
 
 /*
- * RUNTIME/NAME.sock, non-blocking, close-on-exec; the path's length is no matter (by way of
- * /proc/self/fd).  Return a descriptor, or -1 with errno.  listen: binds under another name and renames, so that
- * there is no moment without a socket.
+ * RUNTIME/NAME.sock, non-blocking, close-on-exec; the path's length is no
+ * matter (by way of /proc/thread-self/fd).  Return a descriptor, or -1 with
+ * errno.  listen: binds under another name and renames, so that there is no
+ * moment without a socket; only who holds the store's lock may call it.
  */
 int s3_proto_connect(const char *runtime, const char *name);
 int s3_proto_listen(const char *runtime, const char *name);
