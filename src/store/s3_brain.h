@@ -1,0 +1,307 @@
+#ifndef _S3_BRAIN_H_INCLUDED_
+#define _S3_BRAIN_H_INCLUDED_
+
+
+/*
+ * What the files of the store process share; docs/commit.md tells the protocol.
+ *
+ *     s3_process.c     the brain thread: start, loop, clock
+ *     s3_socket.c      workers' connections: questions in, answers out; reads
+ *     s3_drive.c       disks: opening, operations on their threads, watching, dropping
+ *     s3_recovery.c    forming a set, who is current, bringing the others forward
+ *     s3_batch.c       commits: decide, prepare, commit, answer
+ *     s3_keeper.c      after commits: renames, garbage, sessions
+ *     s3_repair.c      shards that are missing on members
+ *
+ * Everything but an operation's run handler is on the brain thread.
+ */
+
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include "s3_conf.h"
+#include "s3_door.h"
+#include "s3_format.h"
+#include "s3_index.h"
+#include "s3_page.h"
+#include "s3_pool.h"
+#include "s3_process.h"
+#include "s3_proto.h"
+#include "s3_shard.h"
+
+
+/* the lanes of a disk's pool here */
+enum {
+    S3_LANE_WRITER = 0,          /* the index's writer */
+    S3_LANE_READER,              /* look-ups and lists */
+    S3_LANE_HOUSE,               /* shards' renames, unlinks; catching up */
+    S3_LANE_WATCH                /* opening; is the path still this directory */
+};
+
+#define S3_BATCH_MAX          256
+#define S3_BATCH_BYTES        (4 * 1024 * 1024)
+#define S3_QUEUE_MAX          16384
+#define S3_QUEUE_BYTES        (64 * 1024 * 1024)
+#define S3_SESSION_GRACE      30000        /* ms workers have to come back */
+#define S3_HISTORY            1000000      /* batches kept for laggards */
+
+
+typedef struct s3_disk_s       s3_disk_t;
+typedef struct s3_drive_s      s3_drive_t;
+typedef struct s3_op_s         s3_op_t;
+typedef struct s3_conn_s       s3_conn_t;
+typedef struct s3_question_s   s3_question_t;
+typedef struct s3_batch_s      s3_batch_t;
+typedef struct s3_catchup_s    s3_catchup_t;
+typedef struct s3_repair_s     s3_repair_t;
+
+typedef void (*s3_op_pt)(s3_op_t *op);
+
+
+/*
+ * One operation on a disk's thread.  run is called there and may use the drive's descriptors and connections
+ * and the op's own fields, nothing of the brain's.  finish is called on the brain, once, also when
+ * the drive was dropped meanwhile (error is then EIO, and run may still be
+ * running: what it uses must stay until free).
+ */
+struct s3_op_s {
+    s3_task_t              task;         /* first */
+    s3_drive_t            *drive;
+    LIST_ENTRY(s3_op_s)    link;         /* drive->ops */
+    TAILQ_ENTRY(s3_op_s)   orphan;       /* process->orphans */
+    s3_op_pt               run;
+    s3_op_pt               finish;
+    s3_op_pt               free;         /* may be NULL */
+    void                  *data;
+    int                    error;
+    unsigned               lane;
+    unsigned               late:1;       /* lateness drops the disk */
+    unsigned               abandoned:1;
+    unsigned               finished:1;
+    unsigned               returned:1;
+
+    /* what operations take and give, theirs until free */
+    s3_buf_t               out;
+    s3_position_t          position;
+    uint64_t               sequence;
+    uint64_t               cursor;
+    uint64_t               mask;
+    int                    status;
+    int                    flag;
+    uint8_t                id[16];
+    uint8_t                session[16];
+    s3_verdict_t           verdict;
+};
+
+
+/* one opening of a disk, from the first try to its drop */
+struct s3_drive_s {
+    s3_process_t          *process;
+    s3_disk_t             *disk;         /* NULL once dropped */
+    s3_pool_t             *pool;
+    unsigned               refs;         /* operations, and the disk */
+    LIST_HEAD(, s3_op_s)   ops;
+    char                  *path;
+
+    /* the disk's threads' */
+    int                    root;
+    s3_vfs_t              *vfs;
+    s3_index_t            *writer;
+    s3_index_t            *reader;
+    s3_index_t            *house;
+    dev_t                  dev;
+    ino_t                  ino;
+    _Atomic int            lanes;        /* still to close */
+
+    /* what opening found; the brain's once open */
+    s3_format_t            format;
+    int                    has_format;
+    int                    empty;
+    s3_position_t          position;
+    unsigned               open:1;
+    unsigned               opening:1;
+    unsigned               watching:1;
+    unsigned               scanning:1;
+    uint64_t               next_watch;
+    uint64_t               next_scan;
+};
+
+
+/* a disk of the configuration */
+struct s3_disk_s {
+    unsigned               index;        /* in conf->disks */
+    const char            *path;
+    s3_drive_t            *drive;
+    int                    slot;         /* -1: not known to be of this set */
+    unsigned               member:1;
+    unsigned               behind:1;     /* forked or lost: stays out */
+    uint64_t               next_try;
+    int                    error;        /* why it is out, as last logged */
+    const char            *why;
+};
+
+
+struct s3_question_s {
+    STAILQ_ENTRY(s3_question_s)  link;
+    s3_process_t          *process;
+    s3_conn_t             *conn;         /* NULL: nobody waits for the answer */
+    uint64_t               request;
+    uint16_t               type;
+    unsigned               refs;         /* batches, and whoever has it now */
+    s3_commit_t            commit;       /* slices point into data */
+    void                  *context;      /* internal commits: the asker's */
+    void                 (*answered)(s3_question_t *q, s3_verdict_t *verdict);
+    uint64_t               sequence;     /* a read's snapshot */
+    int                    status;
+    s3_buf_t               answer;
+    size_t                 len;
+    uint8_t                data[];       /* the payload */
+};
+
+STAILQ_HEAD(s3_questions_s, s3_question_s);
+typedef struct s3_questions_s   s3_questions_t;
+
+
+struct s3_batch_s {
+    s3_process_t          *process;
+    unsigned               refs;         /* the brain, and operations */
+    unsigned               n;
+    s3_question_t         *questions[S3_BATCH_MAX];
+    s3_verdict_t           verdicts[S3_BATCH_MAX];
+    s3_position_t          before;
+    s3_position_t          position;
+    uint64_t               keep_from;
+    s3_buf_t               effects;
+    int                    deciding;
+    int                    committing;
+    int                    refused;      /* errno of a refusal for all */
+    int                    undecided;
+    uint64_t               waiting;      /* disks (by index) to answer */
+    uint64_t               prepared;
+    uint64_t               committed;
+};
+
+
+struct s3_process_s {
+    s3_conf_t              conf;
+    s3_geometry_t          geometry;
+    unsigned               quorum;
+    s3_loop_t             *loop;
+    int                    epoll;
+    int                    listener;
+    int                    lock;
+    s3_page_t             *page;
+    s3_page_set_t          set;          /* as in the page */
+    uint64_t               epoch;
+    uint64_t               now;          /* ms */
+    uint64_t               started;
+
+    s3_disk_t              disks[S3_MAX_DISKS];
+    uint64_t               since[S3_MAX_DISKS];    /* by slot; 0: no member */
+    int                    has_record;
+    int                    has_set;
+    s3_set_record_t        record;
+    uint8_t                set_id[16];
+
+    int                    state;        /* S3_STORE_OK, _BUSY, _READ_ONLY, _UNAVAILABLE */
+    s3_position_t          position;     /* the newest decided */
+    int                    generation_due;
+    int                    recovery_due;
+    int                    recovering;   /* 2: the batch that opens the generation */
+    int                    paused;       /* no new batch: a laggard's last round */
+    int                    source;       /* read-only: index of the disk read */
+    unsigned               turn;         /* of the disks, for reads */
+
+    TAILQ_HEAD(, s3_op_s)  orphans;      /* of dropped drives, to be finished */
+    TAILQ_HEAD(, s3_conn_s) conns;
+    TAILQ_HEAD(, s3_conn_s) graves;      /* closed, to be freed after the turn */
+    s3_questions_t         queue;        /* commits */
+    s3_questions_t         limbo;        /* commits of an undecided batch */
+    s3_questions_t         held;         /* reads ahead of what is decided */
+    s3_questions_t         parked;       /* reads while recovering */
+    unsigned               queued;
+    size_t                 queued_bytes;
+    s3_batch_t            *batch;
+    s3_catchup_t          *catchup;
+    s3_repair_t           *repair;
+
+    uint64_t               next_tick;
+    uint64_t               next_collect;
+    int                    collecting;
+    int                    collect_due;
+    int                    repair_due;
+    uint64_t               next_repair;
+    uint8_t                heal_session[16];
+
+    _Atomic int            connected;
+    _Atomic int            successor;
+};
+
+
+/* s3_process.c */
+void s3_log(s3_process_t *p, int level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* lets everything that came back be handled; waits up to ms for something */
+void s3_brain_wait(s3_process_t *p, int ms);
+void s3_state_set(s3_process_t *p, int state);
+void s3_page_update(s3_process_t *p);
+
+/* s3_drive.c */
+s3_op_t *s3_op_create(s3_drive_t *drive, unsigned lane, s3_op_pt run,
+    s3_op_pt finish, void *data);
+/* the op is the framework's from here: finish is always called, later */
+void s3_op_post(s3_op_t *op);
+void s3_orphans_finish(s3_process_t *p);
+void s3_disk_try(s3_disk_t *disk);
+void s3_disk_drop(s3_disk_t *disk, int error, const char *why);
+void s3_disks_tick(s3_process_t *p);
+/* looks at the disk at once: somebody had trouble with it */
+void s3_disk_suspect(s3_process_t *p, const uint8_t id[16], int error);
+unsigned s3_members(s3_process_t *p, uint64_t *slots);
+s3_disk_t *s3_disk_by_slot(s3_process_t *p, unsigned slot);
+/* a disk whose index is current, for a read: members in turn, the source in read-only mode; NULL: none */
+s3_disk_t *s3_disk_reader(s3_process_t *p);
+
+/* s3_recovery.c */
+void s3_recover(s3_process_t *p);
+void s3_catchup_tick(s3_process_t *p);
+
+/* s3_batch.c */
+void s3_batch_start(s3_process_t *p);
+/* an internal commit; answered may be NULL */
+int s3_commit_internal(s3_process_t *p, const s3_commit_t *commit,
+    void (*answered)(s3_question_t *q, s3_verdict_t *verdict), void *context);
+void s3_commit_queue(s3_process_t *p, s3_question_t *q);
+void s3_limbo_settle(s3_process_t *p);
+/* whether a commit of that session was received and is not decided */
+int s3_session_pending(s3_process_t *p, const uint8_t session[16]);
+
+/* s3_socket.c */
+int s3_socket_open(s3_process_t *p);
+void s3_socket_event(s3_process_t *p, void *ptr, unsigned events);
+/* sends the answer and lets go of the question */
+void s3_question_answer(s3_question_t *q, int status, const void *payload,
+    size_t len);
+void s3_question_free(s3_question_t *q);
+/* sends a commit's answer; the question stays the caller's */
+void s3_answer_verdict(s3_question_t *q, const s3_verdict_t *verdict);
+void s3_graves_clear(s3_process_t *p);
+void s3_held_release(s3_process_t *p);
+void s3_parked_release(s3_process_t *p);
+int s3_session_connected(s3_process_t *p, const uint8_t session[16]);
+uint64_t s3_pins_oldest(s3_process_t *p);
+
+/* s3_keeper.c */
+void s3_settle(s3_process_t *p, const s3_commit_t *commit);
+/* a commit that was definitely refused and left no row: its shards go */
+void s3_unlink(s3_process_t *p, const s3_commit_t *commit);
+void s3_keeper_tick(s3_process_t *p);
+/* every disk's tmp/ at the next tick */
+void s3_keeper_scan(s3_process_t *p);
+
+/* s3_repair.c */
+void s3_repair_tick(s3_process_t *p);
+
+
+#endif /* _S3_BRAIN_H_INCLUDED_ */

@@ -1,0 +1,691 @@
+
+/*
+ * The disks of the store process: opening, operations on their own threads,
+ * watching the path, dropping.
+ *
+ *     (no drive) --try--> opening --> open: present --recovery, catching up--> member
+ *         ^                  |             |                                   |
+ *         +----- 500 ms -----+             +-------------- drop --------------+
+ *
+ * A drop is final for the drive: its VFS answers EIO from then on, its operations are finished
+ * with EIO, its descriptors and locks go when the last of its threads comes back.  The disk gets
+ * a new drive by trying again.
+ */
+
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+#include "s3_brain.h"
+
+
+#define S3_WATCH_INTERVAL   300        /* ms */
+#define S3_TRY_INTERVAL     500
+
+
+static void s3_drive_unref(s3_drive_t *drive);
+static void s3_op_run(s3_task_t *task);
+static void s3_op_done(s3_task_t *task);
+static void s3_op_free(s3_op_t *op);
+static void s3_drive_open_run(s3_op_t *op);
+static void s3_drive_open_finish(s3_op_t *op);
+static void s3_drive_watch_run(s3_op_t *op);
+static void s3_drive_watch_finish(s3_op_t *op);
+static void s3_drive_close_run(s3_op_t *op);
+static void s3_drive_release(s3_drive_t *drive);
+
+
+static s3_drive_t *
+s3_drive_create(s3_disk_t *disk, s3_process_t *p)
+{
+    s3_drive_t      *drive;
+    s3_lane_conf_t   lanes[4];
+
+    drive = calloc(1, sizeof(s3_drive_t));
+    if (drive == NULL) {
+        return NULL;
+    }
+
+    drive->path = strdup(disk->path);
+    if (drive->path == NULL) {
+        free(drive);
+        return NULL;
+    }
+
+    lanes[S3_LANE_WRITER].threads = 1;
+    lanes[S3_LANE_WRITER].queue = 1024;
+    lanes[S3_LANE_READER].threads = 1;
+    lanes[S3_LANE_READER].queue = 65536;
+    lanes[S3_LANE_HOUSE].threads = 1;
+    lanes[S3_LANE_HOUSE].queue = 65536;
+    lanes[S3_LANE_WATCH].threads = 1;
+    lanes[S3_LANE_WATCH].queue = 64;
+
+    drive->pool = s3_pool_create("s3-disk", lanes, 4, p->loop, 1);
+    if (drive->pool == NULL) {
+        free(drive->path);
+        free(drive);
+        return NULL;
+    }
+
+    drive->process = p;
+    drive->disk = disk;
+    drive->refs = 1;
+    drive->root = -1;
+    LIST_INIT(&drive->ops);
+
+    return drive;
+}
+
+
+static void
+s3_drive_unref(s3_drive_t *drive)
+{
+    if (--drive->refs == 0) {
+        free(drive->path);
+        free(drive);
+    }
+}
+
+
+s3_op_t *
+s3_op_create(s3_drive_t *drive, unsigned lane, s3_op_pt run, s3_op_pt finish,
+    void *data)
+{
+    s3_op_t  *op;
+
+    op = calloc(1, sizeof(s3_op_t));
+    if (op == NULL) {
+        /* the brain can't go on without memory, and every start is a
+         * recovery: nginx starts another store process */
+        abort();
+    }
+
+    op->drive = drive;
+    op->lane = lane;
+    op->run = run;
+    op->finish = finish;
+    op->data = data;
+
+    op->task.loop = drive->process->loop;
+    op->task.run = s3_op_run;
+    op->task.done = s3_op_done;
+    op->task.data = op;
+
+    drive->refs++;
+
+    return op;
+}
+
+
+void
+s3_op_post(s3_op_t *op)
+{
+    int          rc;
+    s3_drive_t  *drive;
+
+    drive = op->drive;
+
+    LIST_INSERT_HEAD(&drive->ops, op, link);
+
+    op->task.posted = s3_now();
+
+    rc = drive->disk ? s3_pool_post(drive->pool, op->lane, &op->task)
+                     : ESHUTDOWN;
+
+    if (rc != 0) {
+        op->error = (rc == EAGAIN) ? EAGAIN : EIO;
+        op->abandoned = 1;
+        op->returned = 1;
+        TAILQ_INSERT_TAIL(&drive->process->orphans, op, orphan);
+        s3_loop_wake(drive->process->loop);
+    }
+}
+
+
+static void
+s3_op_run(s3_task_t *task)
+{
+    s3_op_t  *op = task->data;
+
+    op->run(op);
+}
+
+
+static void
+s3_op_done(s3_task_t *task)
+{
+    s3_op_t  *op = task->data;
+
+    op->returned = 1;
+
+    if (op->abandoned) {
+        if (op->finished) {
+            s3_op_free(op);
+        }
+
+        return;
+    }
+
+    op->error = task->error;
+    op->finished = 1;
+
+    if (op->finish) {
+        op->finish(op);
+    }
+
+    s3_op_free(op);
+}
+
+
+static void
+s3_op_free(s3_op_t *op)
+{
+    LIST_REMOVE(op, link);
+
+    if (op->free) {
+        op->free(op);
+    }
+
+    s3_buf_free(&op->out);
+    s3_drive_unref(op->drive);
+    free(op);
+}
+
+
+void
+s3_orphans_finish(s3_process_t *p)
+{
+    s3_op_t  *op;
+
+    while ((op = TAILQ_FIRST(&p->orphans)) != NULL) {
+        TAILQ_REMOVE(&p->orphans, op, orphan);
+
+        op->finished = 1;
+
+        if (op->finish) {
+            op->finish(op);
+        }
+
+        if (op->returned) {
+            s3_op_free(op);
+        }
+    }
+}
+
+
+void
+s3_disk_try(s3_disk_t *disk)
+{
+    s3_op_t       *op;
+    s3_process_t  *p;
+
+    p = (s3_process_t *) ((char *) (disk - disk->index)
+                          - offsetof(s3_process_t, disks));
+
+    disk->next_try = p->now + S3_TRY_INTERVAL;
+
+    if (disk->drive == NULL) {
+        disk->drive = s3_drive_create(disk, p);
+        if (disk->drive == NULL) {
+            s3_log(p, 4, "disk \"%s\": threads: %s", disk->path,
+                   strerror(errno));
+            return;
+        }
+    }
+
+    if (disk->drive->open || disk->drive->opening) {
+        return;
+    }
+
+    disk->drive->opening = 1;
+
+    op = s3_op_create(disk->drive, S3_LANE_WATCH, s3_drive_open_run,
+                      s3_drive_open_finish, NULL);
+    op->sequence = p->conf.cache;
+    s3_op_post(op);
+}
+
+
+/* the disk's thread: all that a start needs to know, nothing is written */
+
+static void
+s3_drive_open_run(s3_op_t *op)
+{
+    int           rc;
+    s3_drive_t   *drive;
+    struct stat   st;
+
+    drive = op->drive;
+
+    drive->root = s3_door->openat(AT_FDCWD, drive->path,
+                                  O_RDONLY|O_DIRECTORY|O_CLOEXEC, 0);
+    if (drive->root == -1) {
+        op->task.error = errno;
+        return;
+    }
+
+    if (s3_door->fstat(drive->root, &st) == -1) {
+        goto failed;
+    }
+
+    drive->dev = st.st_dev;
+    drive->ino = st.st_ino;
+
+    if (s3_door->flock(drive->root, LOCK_EX|LOCK_NB) == -1) {
+        goto failed;
+    }
+
+    rc = s3_format_read(drive->root, &drive->format);
+
+    if (rc == ENOENT) {
+        drive->has_format = 0;
+        drive->empty = (s3_format_empty(drive->root) == 0);
+        return;
+    }
+
+    if (rc != 0) {
+        errno = rc;
+        goto failed;
+    }
+
+    drive->has_format = 1;
+    drive->empty = 0;
+
+    if (!drive->format.formed && op->flag == 0) {
+        /* its index may be half made; forming looks after it */
+        return;
+    }
+
+    drive->vfs = s3_vfs_create(drive->root);
+    if (drive->vfs == NULL) {
+        errno = ENOMEM;
+        goto failed;
+    }
+
+    rc = s3_index_open(drive->vfs, 1, 0, op->sequence, &drive->writer);
+
+    if (rc == 0) {
+        rc = s3_index_open(drive->vfs, 0, 0, op->sequence, &drive->reader);
+    }
+
+    if (rc == 0) {
+        rc = s3_index_open(drive->vfs, 0, 0, op->sequence / 4,
+                           &drive->house);
+    }
+
+    if (rc == 0) {
+        rc = s3_index_position(drive->reader, &drive->position);
+    }
+
+    if (rc == 0) {
+        return;
+    }
+
+    errno = rc;
+
+failed:
+
+    op->task.error = errno ? errno : EIO;
+    s3_drive_release(drive);
+}
+
+
+static void
+s3_drive_release(s3_drive_t *drive)
+{
+    if (drive->writer) {
+        s3_index_close(drive->writer);
+        drive->writer = NULL;
+    }
+
+    if (drive->reader) {
+        s3_index_close(drive->reader);
+        drive->reader = NULL;
+    }
+
+    if (drive->house) {
+        s3_index_close(drive->house);
+        drive->house = NULL;
+    }
+
+    if (drive->vfs) {
+        s3_vfs_destroy(drive->vfs);
+        drive->vfs = NULL;
+    }
+
+    if (drive->root != -1) {
+        s3_door->close(drive->root);        /* the lock goes with it */
+        drive->root = -1;
+    }
+}
+
+
+static void
+s3_drive_open_finish(s3_op_t *op)
+{
+    s3_disk_t     *disk;
+    s3_drive_t    *drive;
+    s3_process_t  *p;
+
+    drive = op->drive;
+    disk = drive->disk;
+    p = drive->process;
+
+    drive->opening = 0;
+
+    if (disk == NULL) {
+        return;
+    }
+
+    if (op->error == EWOULDBLOCK && p->state == S3_STORE_BUSY) {
+        /* the store process before us is leaving */
+        disk->next_try = p->now + 10;
+    }
+
+    if (op->error) {
+        if (disk->error != op->error) {
+            disk->error = op->error;
+            s3_log(p, 4, "disk \"%s\" is left out: %s", disk->path,
+                   op->error == EWOULDBLOCK
+                       ? "its lock is held by another process"
+                       : op->error == EBADMSG
+                             ? "its format file or index is damaged"
+                             : strerror(op->error));
+        }
+
+        return;
+    }
+
+    drive->open = 1;
+    drive->next_watch = p->now + S3_WATCH_INTERVAL;
+    disk->error = 0;
+    disk->behind = 0;
+    p->recovery_due |= (p->state != S3_STORE_OK);
+}
+
+
+void
+s3_disk_drop(s3_disk_t *disk, int error, const char *why)
+{
+    unsigned       i;
+    s3_op_t       *op;
+    s3_drive_t    *drive;
+    s3_process_t  *p;
+
+    drive = disk->drive;
+
+    if (drive == NULL) {
+        return;
+    }
+
+    p = drive->process;
+
+    if (drive->vfs) {
+        s3_vfs_drop(drive->vfs);
+    }
+
+    disk->drive = NULL;
+    drive->disk = NULL;
+    disk->error = error ? error : EIO;
+    disk->next_try = p->now + S3_TRY_INTERVAL;
+
+    s3_log(p, 4, "disk \"%s\" is dropped: %s%s%s", disk->path, why,
+           error ? ": " : "", error ? strerror(error) : "");
+
+    if (disk->member) {
+        disk->member = 0;
+        p->since[disk->slot] = 0;
+        p->generation_due = 1;
+
+        if (p->state == S3_STORE_OK && s3_members(p, NULL) < p->quorum) {
+            p->recovery_due = 1;
+            s3_state_set(p, S3_STORE_BUSY);
+        }
+
+    } else if (p->state != S3_STORE_OK) {
+        p->recovery_due = 1;
+    }
+
+    s3_page_update(p);
+
+    LIST_FOREACH(op, &drive->ops, link) {
+        if (!op->abandoned) {
+            op->abandoned = 1;
+            op->error = EIO;
+            TAILQ_INSERT_TAIL(&p->orphans, op, orphan);
+        }
+    }
+
+    s3_loop_wake(p->loop);
+
+    /* behind whatever runs in each lane; never where one hangs */
+
+    atomic_store(&drive->lanes, 4);
+
+    for (i = 0; i < 4; i++) {
+        op = s3_op_create(drive, i, s3_drive_close_run, NULL, NULL);
+        op->abandoned = 1;
+        op->finished = 1;
+        LIST_INSERT_HEAD(&drive->ops, op, link);
+
+        if (s3_pool_post(drive->pool, i, &op->task) != 0) {
+            /* a full queue: the descriptors stay until the process ends */
+            s3_op_free(op);
+        }
+    }
+
+    s3_pool_leave(drive->pool);
+    s3_drive_unref(drive);
+}
+
+
+static void
+s3_drive_close_run(s3_op_t *op)
+{
+    if (atomic_fetch_sub(&op->drive->lanes, 1) == 1) {
+        s3_drive_release(op->drive);
+    }
+}
+
+
+static void
+s3_drive_watch_run(s3_op_t *op)
+{
+    struct stat   st;
+
+    /* the directory at the path, and the one we have open: the same? */
+
+    if (s3_door->fstatat(AT_FDCWD, op->drive->path, &st, 0) == -1) {
+        op->task.error = errno;
+        return;
+    }
+
+    if (st.st_dev != op->drive->dev || st.st_ino != op->drive->ino) {
+        op->task.error = ESTALE;
+        return;
+    }
+
+    op->task.error = op->drive->vfs ? s3_vfs_error(op->drive->vfs) : 0;
+}
+
+
+static void
+s3_drive_watch_finish(s3_op_t *op)
+{
+    s3_drive_t  *drive;
+
+    drive = op->drive;
+    drive->watching = 0;
+    drive->next_watch = drive->process->now + S3_WATCH_INTERVAL;
+
+    if (drive->disk == NULL || op->error == 0 || op->error == EAGAIN) {
+        return;
+    }
+
+    /* ENOSPC refuses writes and drops no disk (ruling 9) */
+
+    if (op->error != ENOSPC) {
+        s3_disk_drop(drive->disk, op->error == ESTALE ? 0 : op->error,
+                     op->error == ESTALE
+                         ? "another directory stands at its path"
+                         : "it is not well");
+    }
+}
+
+
+void
+s3_disk_suspect(s3_process_t *p, const uint8_t id[16], int error)
+{
+    unsigned     i;
+    s3_drive_t  *drive;
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        drive = p->disks[i].drive;
+
+        if (drive && drive->open && drive->has_format
+            && memcmp(drive->format.disk_id, id, 16) == 0)
+        {
+            s3_log(p, 5, "disk \"%s\": a worker reports: %s",
+                   p->disks[i].path, strerror(error));
+            drive->next_watch = p->now;
+
+            /*
+             * What failed in a worker's write is not known to be on the
+             * disk: it leaves, and comes back when it opens well.
+             */
+
+            if ((error == EIO || error == EROFS) && p->disks[i].member) {
+                s3_disk_drop(&p->disks[i], error, "a worker's write failed");
+            }
+        }
+    }
+}
+
+
+void
+s3_disks_tick(s3_process_t *p)
+{
+    unsigned     i, late;
+    uint64_t     first;
+    s3_op_t     *op, *watch;
+    s3_disk_t   *disk;
+    s3_drive_t  *drive;
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        disk = &p->disks[i];
+        drive = disk->drive;
+
+        if (drive == NULL || !drive->open) {
+            if (p->now >= disk->next_try) {
+                s3_disk_try(disk);
+            }
+
+            continue;
+        }
+
+        late = 0;
+        first = 0;
+
+        LIST_FOREACH(op, &drive->ops, link) {
+            if (op->late && !op->abandoned
+                && p->now > op->task.posted + p->conf.late)
+            {
+                late = 1;
+                first = p->now - op->task.posted;
+                break;
+            }
+        }
+
+        if (late) {
+
+            /*
+             * Lateness never drops a set below its quorum: one stalled file
+             * system under all directories must not drop them all (ruling 8)
+             */
+
+            if (!disk->member || s3_members(p, NULL) > p->quorum) {
+                s3_log(p, 4, "disk \"%s\" has not answered for %lu ms",
+                       disk->path, (unsigned long) first);
+                s3_disk_drop(disk, ETIMEDOUT, "too late");
+                continue;
+            }
+        }
+
+        if (!drive->watching && p->now >= drive->next_watch) {
+            drive->watching = 1;
+
+            watch = s3_op_create(drive, S3_LANE_WATCH, s3_drive_watch_run,
+                                 s3_drive_watch_finish, NULL);
+            watch->late = 1;
+            s3_op_post(watch);
+        }
+    }
+}
+
+
+unsigned
+s3_members(s3_process_t *p, uint64_t *slots)
+{
+    unsigned  i, n;
+    uint64_t  mask;
+
+    n = 0;
+    mask = 0;
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        if (p->disks[i].member) {
+            n++;
+            mask |= (uint64_t) 1 << p->disks[i].slot;
+        }
+    }
+
+    if (slots) {
+        *slots = mask;
+    }
+
+    return n;
+}
+
+
+s3_disk_t *
+s3_disk_by_slot(s3_process_t *p, unsigned slot)
+{
+    unsigned  i;
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        if (p->disks[i].slot == (int) slot && p->disks[i].drive
+            && p->disks[i].drive->open)
+        {
+            return &p->disks[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+s3_disk_t *
+s3_disk_reader(s3_process_t *p)
+{
+    unsigned    i;
+    s3_disk_t  *disk;
+
+    if (p->state == S3_STORE_READ_ONLY) {
+        disk = p->source < 0 ? NULL : &p->disks[p->source];
+        return disk && disk->drive && disk->drive->open ? disk : NULL;
+    }
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        disk = &p->disks[p->turn++ % p->conf.ndisks];
+
+        if (disk->member && disk->drive) {
+            return disk;
+        }
+    }
+
+    return NULL;
+}

@@ -1,0 +1,623 @@
+
+/*
+ * After commits: shards are renamed out of tmp/, the dead are unlinked, sessions that ended are emptied.
+ *
+ * Only the store process removes shards whose commit was sent (ruling 3).  What died at a sequence is
+ * unlinked when no worker reads at an earlier one.
+ */
+
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include "s3_brain.h"
+
+
+#define S3_COLLECT_INTERVAL    200       /* ms */
+#define S3_COLLECT_ROWS        256
+#define S3_SCAN_INTERVAL       2000
+#define S3_SESSIONS_MAX        1024
+#define S3_FILES_MAX           4096      /* of a session, a look */
+
+
+/* a row of garbage on its way: unlinked on the disks of mask, then a commit */
+typedef struct {
+    s3_process_t     *process;
+    s3_shard_row_t    row;
+    unsigned          waiting;
+    uint64_t          done;
+} s3_dead_t;
+
+
+typedef struct {
+    unsigned          n;
+    uint8_t           ids[S3_FILES_MAX][16];
+    int               more;
+} s3_names_t;
+
+
+static void s3_settle_run(s3_op_t *op);
+static void s3_unlink_run(s3_op_t *op);
+static void s3_collect(s3_process_t *p);
+static void s3_collect_run(s3_op_t *op);
+static void s3_collect_finish(s3_op_t *op);
+static void s3_dead_finish(s3_op_t *op);
+static void s3_dead_commit(s3_dead_t *dead);
+static void s3_dead_answered(s3_question_t *q, s3_verdict_t *verdict);
+static void s3_scan_run(s3_op_t *op);
+static void s3_scan_finish(s3_op_t *op);
+static void s3_session_run(s3_op_t *op);
+static void s3_session_finish(s3_op_t *op);
+static void s3_sessions_finish(s3_op_t *op);
+static void s3_sessions_run(s3_op_t *op);
+
+
+/* a decided commit: its shards go to their final places; nobody waits for it, readers look in both */
+
+void
+s3_settle(s3_process_t *p, const s3_commit_t *commit)
+{
+    unsigned    slot;
+    s3_op_t    *op;
+    s3_disk_t  *disk;
+
+    p->collect_due = 1;
+
+    if (commit->op != S3_COMMIT_PUT || commit->is_inline
+        || commit->size == 0 || commit->refuse)
+    {
+        return;
+    }
+
+    for (slot = 0; slot < p->conf.ndisks; slot++) {
+        if (!((commit->mask >> slot) & 1)) {
+            continue;
+        }
+
+        disk = s3_disk_by_slot(p, slot);
+        if (disk == NULL) {
+            continue;
+        }
+
+        op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_settle_run, NULL,
+                          NULL);
+        memcpy(op->session, commit->session, 16);
+        memcpy(op->id, commit->shard_id, 16);
+        s3_op_post(op);
+    }
+}
+
+
+static void
+s3_settle_run(s3_op_t *op)
+{
+    int   rc;
+    int   known;
+
+    /*
+     * A condition may have refused the commit: whether the shard is wanted, this disk's index says.
+     * What fails here the next look at tmp/ finds.
+     */
+
+    rc = s3_index_shard_known(op->drive->house, op->id, &known);
+
+    if (rc == 0 && known) {
+        rc = s3_shard_settle(op->drive->root, op->session, op->id);
+    }
+
+    op->task.error = rc;
+}
+
+
+void
+s3_unlink(s3_process_t *p, const s3_commit_t *commit)
+{
+    unsigned    slot;
+    s3_op_t    *op;
+    s3_disk_t  *disk;
+
+    if (commit->op != S3_COMMIT_PUT || commit->is_inline
+        || commit->size == 0)
+    {
+        return;
+    }
+
+    for (slot = 0; slot < p->conf.ndisks; slot++) {
+        disk = ((commit->mask >> slot) & 1) ? s3_disk_by_slot(p, slot) : NULL;
+
+        if (disk) {
+            op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_unlink_run,
+                              NULL, NULL);
+            memcpy(op->session, commit->session, 16);
+            memcpy(op->id, commit->shard_id, 16);
+            s3_op_post(op);
+        }
+    }
+}
+
+
+static void
+s3_unlink_run(s3_op_t *op)
+{
+    op->task.error = s3_shard_remove(op->drive->root, op->session, op->id);
+}
+
+
+void
+s3_keeper_scan(s3_process_t *p)
+{
+    unsigned  i;
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        if (p->disks[i].drive) {
+            p->disks[i].drive->next_scan = 0;
+        }
+    }
+}
+
+
+void
+s3_keeper_tick(s3_process_t *p)
+{
+    unsigned     i;
+    s3_op_t     *op;
+    s3_drive_t  *drive;
+
+    if (p->state != S3_STORE_OK) {
+        return;                     /* in read-only mode nothing is removed */
+    }
+
+    if (p->collect_due && !p->collecting && p->now >= p->next_collect) {
+        s3_collect(p);
+    }
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        drive = p->disks[i].drive;
+
+        if (p->disks[i].member && !drive->scanning
+            && p->now >= drive->next_scan)
+        {
+            drive->scanning = 1;
+            op = s3_op_create(drive, S3_LANE_HOUSE, s3_scan_run,
+                              s3_scan_finish, NULL);
+            s3_op_post(op);
+        }
+    }
+}
+
+
+/* garbage */
+
+static void
+s3_collect(s3_process_t *p)
+{
+    uint64_t    oldest;
+    s3_op_t    *op;
+    s3_disk_t  *disk;
+
+    disk = s3_disk_reader(p);
+    if (disk == NULL) {
+        return;
+    }
+
+    oldest = s3_pins_oldest(p);
+
+    op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_collect_run,
+                      s3_collect_finish, NULL);
+    op->sequence = p->position.sequence;
+
+    if (oldest < op->sequence) {
+        op->sequence = oldest;
+    }
+
+    (void) s3_members(p, &op->mask);
+    op->cursor = op->sequence;
+
+    p->collect_due = 0;
+    p->collecting = 1;
+    p->next_collect = p->now + S3_COLLECT_INTERVAL;
+
+    s3_op_post(op);
+}
+
+
+static void
+s3_collect_run(s3_op_t *op)
+{
+    unsigned         n;
+    s3_shard_row_t  *rows;
+
+    rows = (s3_shard_row_t *)
+               s3_buf_reserve(&op->out,
+                              S3_COLLECT_ROWS * sizeof(s3_shard_row_t));
+    if (rows == NULL) {
+        op->task.error = ENOMEM;
+        return;
+    }
+
+    n = 0;
+    op->task.error = s3_index_garbage(op->drive->house, op->sequence,
+                                      op->mask, rows, S3_COLLECT_ROWS, &n);
+    op->status = n;
+}
+
+
+static void
+s3_collect_finish(s3_op_t *op)
+{
+    int              i;
+    unsigned         slot;
+    s3_op_t         *unlink;
+    s3_dead_t       *dead;
+    s3_disk_t       *disk;
+    s3_process_t    *p;
+    s3_shard_row_t  *rows;
+
+    p = op->drive->process;
+    p->collecting = 0;
+
+    if (op->error) {
+        p->collect_due = 1;
+        return;
+    }
+
+    if (op->sequence < p->position.sequence || op->status == S3_COLLECT_ROWS)
+    {
+        p->collect_due = 1;          /* pinned, or more */
+    }
+
+    rows = (s3_shard_row_t *) op->out.data;
+
+    for (i = 0; i < op->status; i++) {
+
+        dead = calloc(1, sizeof(s3_dead_t));
+        if (dead == NULL) {
+            p->collect_due = 1;
+            return;
+        }
+
+        dead->process = p;
+        dead->row = rows[i];
+        dead->waiting = 1;
+        p->collecting++;
+
+        for (slot = 0; slot < p->conf.ndisks; slot++) {
+            disk = s3_disk_by_slot(p, slot);
+
+            if (!((rows[i].mask >> slot) & 1) || disk == NULL
+                || !disk->member)
+            {
+                continue;
+            }
+
+            unlink = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_unlink_run,
+                                  s3_dead_finish, dead);
+            memcpy(unlink->session, rows[i].session, 16);
+            memcpy(unlink->id, rows[i].shard_id, 16);
+            unlink->mask = (uint64_t) 1 << slot;
+            dead->waiting++;
+            s3_op_post(unlink);
+        }
+
+        if (--dead->waiting == 0) {
+            s3_dead_commit(dead);
+        }
+    }
+}
+
+
+static void
+s3_dead_finish(s3_op_t *op)
+{
+    s3_dead_t  *dead;
+
+    dead = op->data;
+
+    if (op->error == 0) {
+        dead->done |= op->mask;
+    }
+
+    if (--dead->waiting == 0) {
+        s3_dead_commit(dead);
+    }
+}
+
+
+static void
+s3_dead_commit(s3_dead_t *dead)
+{
+    s3_commit_t    commit;
+    s3_process_t  *p;
+
+    p = dead->process;
+
+    memset(&commit, 0, sizeof(s3_commit_t));
+    commit.op = S3_COMMIT_GARBAGE;
+    commit.mask = dead->done;
+    memcpy(commit.shard_id, dead->row.shard_id, 16);
+
+    if (dead->done == 0
+        || s3_commit_internal(p, &commit, s3_dead_answered, NULL) != 0)
+    {
+        p->collecting--;
+        p->collect_due = 1;
+    }
+
+    free(dead);
+}
+
+
+static void
+s3_dead_answered(s3_question_t *q, s3_verdict_t *verdict)
+{
+    q->process->collecting--;
+}
+
+
+/*
+ * Sessions: every directory in tmp/ is looked at.  Where its lock is free its worker is dead: what the index knows is renamed,
+ * the rest removed, the directory too.  Where it is held only the known are renamed.
+ */
+
+static int
+s3_names_add(void *data, const char *name)
+{
+    s3_names_t  *names = data;
+
+    if (names->n == S3_FILES_MAX) {
+        names->more = 1;
+        return 1;
+    }
+
+    if (s3_id_parse(name, names->ids[names->n]) == 0) {
+        names->n++;
+    }
+
+    return 0;
+}
+
+
+static void
+s3_scan_run(s3_op_t *op)
+{
+    int          fd;
+    unsigned     i;
+    s3_names_t  *names;
+
+    names = malloc(sizeof(s3_names_t));
+    if (names == NULL) {
+        op->task.error = ENOMEM;
+        return;
+    }
+
+    names->n = 0;
+    names->more = 0;
+
+    fd = s3_door->openat(op->drive->root, "tmp",
+                         O_RDONLY|O_DIRECTORY|O_CLOEXEC, 0);
+
+    if (fd == -1) {
+        op->task.error = errno;
+
+    } else {
+        if (s3_door->list(fd, s3_names_add, names) == -1) {
+            op->task.error = errno;
+        }
+
+        (void) s3_door->close(fd);
+    }
+
+    for (i = 0; i < names->n; i++) {
+        s3_buf_bytes(&op->out, names->ids[i], 16);
+    }
+
+    free(names);
+}
+
+
+static void
+s3_scan_finish(s3_op_t *op)
+{
+    size_t         i;
+    s3_op_t       *session;
+    s3_drive_t    *drive;
+    s3_process_t  *p;
+
+    drive = op->drive;
+    p = drive->process;
+    drive->scanning = 0;
+    drive->next_scan = p->now + S3_SCAN_INTERVAL;
+
+    if (op->error || drive->disk == NULL || p->state != S3_STORE_OK) {
+        return;
+    }
+
+    for (i = 0; i + 16 <= op->out.len; i += 16) {
+
+        if (memcmp(op->out.data + i, p->heal_session, 16) == 0) {
+            continue;
+        }
+
+        session = s3_op_create(drive, S3_LANE_HOUSE, s3_session_run,
+                               s3_session_finish, NULL);
+        memcpy(session->session, op->out.data + i, 16);
+
+        /* its last commit must be decided before anything is removed (ruling 4) */
+
+        session->flag = !s3_session_pending(p, session->session);
+        s3_op_post(session);
+    }
+
+    if (drive->disk == s3_disk_reader(p)) {
+        s3_op_post(s3_op_create(drive, S3_LANE_HOUSE, s3_sessions_run,
+                                s3_sessions_finish, NULL));
+    }
+}
+
+
+/*
+ * flag: may be emptied.  A worker that is alive holds the lock; it takes it before the directory has its name, and
+ * the lock is held here while files are removed.
+ */
+
+static void
+s3_session_run(s3_op_t *op)
+{
+    int          dir, lock, known, dead, left;
+    char         path[4 + 33], name[33];
+    unsigned     i;
+    s3_names_t  *names;
+
+    names = NULL;
+    lock = -1;
+
+    s3_id_text(op->session, name);
+    (void) snprintf(path, sizeof(path), "tmp/%s", name);
+
+    dir = s3_door->openat(op->drive->root, path,
+                          O_RDONLY|O_DIRECTORY|O_CLOEXEC, 0);
+    if (dir == -1) {
+        return;
+    }
+
+    lock = s3_door->openat(dir, "lock", O_RDWR|O_CLOEXEC, 0);
+
+    dead = op->flag
+           && (lock == -1 ? errno == ENOENT
+                          : s3_door->flock(lock, LOCK_EX|LOCK_NB) == 0);
+
+    names = malloc(sizeof(s3_names_t));
+    if (names == NULL) {
+        goto done;
+    }
+
+    names->n = 0;
+    names->more = 0;
+
+    if (s3_door->list(dir, s3_names_add, names) == -1) {
+        goto done;
+    }
+
+    left = names->more;
+
+    for (i = 0; i < names->n; i++) {
+
+        if (s3_index_shard_known(op->drive->house, names->ids[i], &known)
+            != 0)
+        {
+            goto done;
+        }
+
+        if (known) {
+            if (s3_shard_settle(op->drive->root, op->session, names->ids[i])
+                != 0)
+            {
+                left = 1;
+            }
+
+        } else if (dead) {
+            s3_id_text(names->ids[i], name);
+
+            if (s3_door->unlinkat(dir, name, 0) == -1) {
+                left = 1;
+            }
+        }
+    }
+
+    if (dead && !left) {
+        (void) s3_door->unlinkat(dir, "lock", 0);
+        (void) s3_door->unlinkat(op->drive->root, path, AT_REMOVEDIR);
+    }
+
+    op->status = dead;
+
+done:
+
+    free(names);
+
+    if (lock != -1) {
+        (void) s3_door->close(lock);
+    }
+
+    (void) s3_door->close(dir);
+}
+
+
+static void
+s3_session_finish(s3_op_t *op)
+{
+}
+
+
+/* verdicts are kept until their session is dead; pids of connected ones aside, tmp/ on every disk knows */
+
+static void
+s3_sessions_run(s3_op_t *op)
+{
+    int           dir;
+    char          path[4 + 33], name[33];
+    unsigned      i, n;
+    uint8_t     (*ids)[16];
+
+    ids = malloc(S3_SESSIONS_MAX * 16);
+    if (ids == NULL) {
+        op->task.error = ENOMEM;
+        return;
+    }
+
+    n = 0;
+    op->task.error = s3_index_sessions(op->drive->house, ids,
+                                       S3_SESSIONS_MAX, &n);
+
+    for (i = 0; op->task.error == 0 && i < n; i++) {
+        s3_id_text(ids[i], name);
+        (void) snprintf(path, sizeof(path), "tmp/%s", name);
+
+        dir = s3_door->openat(op->drive->root, path,
+                              O_RDONLY|O_DIRECTORY|O_CLOEXEC, 0);
+
+        if (dir != -1) {
+            (void) s3_door->close(dir);
+            continue;
+        }
+
+        if (errno == ENOENT) {
+            s3_buf_bytes(&op->out, ids[i], 16);
+        }
+    }
+
+    free(ids);
+}
+
+
+static void
+s3_sessions_finish(s3_op_t *op)
+{
+    size_t         i;
+    s3_commit_t    commit;
+    s3_process_t  *p;
+
+    p = op->drive->process;
+
+    if (op->error || p->now < p->started + S3_SESSION_GRACE) {
+        return;
+    }
+
+    for (i = 0; i + 16 <= op->out.len; i += 16) {
+
+        if (s3_session_connected(p, op->out.data + i)
+            || s3_session_pending(p, op->out.data + i))
+        {
+            continue;
+        }
+
+        memset(&commit, 0, sizeof(s3_commit_t));
+        commit.op = S3_COMMIT_SESSION_END;
+        memcpy(commit.session, op->out.data + i, 16);
+
+        (void) s3_commit_internal(p, &commit, NULL, NULL);
+    }
+}

@@ -1,0 +1,453 @@
+
+/*
+ * The store process: one brain thread with an epoll loop, disks' threads around it.
+ *
+ *     lock RUNTIME/NAME.lock -> page, socket -> open disks -> recover -> serve
+ *
+ * Nothing depends on its end.
+ */
+
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <openssl/rand.h>
+#include "s3_brain.h"
+
+
+#define S3_TICK   100         /* ms */
+
+
+static void *s3_brain(void *data);
+static int s3_brain_start(s3_process_t *p);
+static int s3_brain_lock(s3_process_t *p);
+static void s3_brain_turn(s3_process_t *p);
+static void s3_announce(s3_process_t *p);
+
+
+s3_process_t *
+s3_process_start(const s3_conf_t *conf)
+{
+    int              rc;
+    unsigned         i;
+    sigset_t         all, old;
+    pthread_t        tid;
+    const char     **disks;
+    s3_process_t    *p;
+
+    p = calloc(1, sizeof(s3_process_t));
+    disks = calloc(conf->ndisks, sizeof(char *));
+
+    if (p == NULL || disks == NULL) {
+        free(p);
+        free(disks);
+        errno = ENOMEM;
+        return NULL;
+    }
+
+    p->conf = *conf;
+    p->conf.name = strdup(conf->name);
+    p->conf.runtime = strdup(conf->runtime);
+    p->conf.state = strdup(conf->state);
+
+    for (i = 0; i < conf->ndisks; i++) {
+        disks[i] = strdup(conf->disks[i]);
+
+        p->disks[i].index = i;
+        p->disks[i].path = disks[i];
+        p->disks[i].slot = -1;
+    }
+
+    p->conf.disks = disks;
+    p->geometry = s3_geometry(conf->ndisks, conf->parity);
+    p->quorum = s3_quorum(&p->geometry);
+    p->state = S3_STORE_BUSY;
+    p->source = -1;
+    p->listener = -1;
+    p->lock = -1;
+
+    TAILQ_INIT(&p->orphans);
+    TAILQ_INIT(&p->conns);
+    TAILQ_INIT(&p->graves);
+    STAILQ_INIT(&p->queue);
+    STAILQ_INIT(&p->limbo);
+    STAILQ_INIT(&p->held);
+    STAILQ_INIT(&p->parked);
+
+    (void) sigfillset(&all);
+    (void) pthread_sigmask(SIG_SETMASK, &all, &old);
+
+    rc = pthread_create(&tid, NULL, s3_brain, p);
+
+    (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
+
+    if (rc != 0) {
+        errno = rc;
+        return NULL;
+    }
+
+    (void) pthread_setname_np(tid, "s3-brain");
+    (void) pthread_detach(tid);
+
+    return p;
+}
+
+
+void
+s3_log(s3_process_t *p, int level, const char *format, ...)
+{
+    char     text[1024];
+    va_list  args;
+
+    va_start(args, format);
+    (void) vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+
+    p->conf.log(p->conf.log_data, level, text);
+}
+
+
+static void *
+s3_brain(void *data)
+{
+    s3_process_t  *p = data;
+
+    if (s3_brain_start(p) != 0) {
+        /* nothing is served; workers answer 503 */
+        return NULL;
+    }
+
+    p->recovery_due = 1;
+
+    for ( ;; ) {
+
+        if (p->recovery_due) {
+            s3_recover(p);
+        }
+
+        s3_brain_turn(p);
+        s3_brain_wait(p, p->recovery_due ? 0 : S3_TICK);
+    }
+
+    return NULL;
+}
+
+
+/*
+ * The lock comes first: one store process at a time reads the page, binds the socket and tries the disks. The holder learns
+ * that somebody waits, and does not linger.
+ */
+
+static int
+s3_brain_start(s3_process_t *p)
+{
+    int                 i, rc;
+    struct epoll_event  ev;
+
+    s3_announce(p);
+
+    if (s3_brain_lock(p) != 0) {
+        return -1;
+    }
+
+    p->now = s3_now();
+    p->started = p->now;
+
+    p->page = s3_page_map(p->conf.runtime, p->conf.name);
+
+    if (p->page == NULL) {
+        s3_log(p, 2, "page of store \"%s\" in \"%s\": %s", p->conf.name,
+               p->conf.runtime, strerror(errno));
+        return -1;
+    }
+
+    if (s3_page_read(p->page, &p->set, NULL) != 0) {
+        memset(&p->set, 0, sizeof(s3_page_set_t));
+    }
+
+    do {
+        if (RAND_bytes((uint8_t *) &p->epoch, 8) != 1
+            || RAND_bytes(p->heal_session, 16) != 1)
+        {
+            s3_log(p, 2, "no random bytes");
+            return -1;
+        }
+    } while (p->epoch == 0);
+
+    /* a new epoch before recovery: what workers remember is void */
+
+    atomic_store(&p->page->epoch, p->epoch);
+
+    p->set.state = S3_STORE_BUSY;
+    s3_page_write(p->page, &p->set);
+
+    rc = s3_set_record_read(p->conf.state, p->conf.name, &p->record);
+
+    if (rc == 0) {
+        if (p->record.ndisks != p->conf.ndisks
+            || p->record.parity != p->conf.parity)
+        {
+            s3_log(p, 2, "store \"%s\" was formed with %u disks and parity "
+                   "%u: configure it so", p->conf.name, p->record.ndisks,
+                   p->record.parity);
+            return -1;
+        }
+
+        p->has_record = 1;
+
+    } else if (rc != ENOENT) {
+
+        /* not "there is none": nothing is formed over a record that can't be read */
+
+        s3_log(p, 2, "the record of store \"%s\" in \"%s\" can't be read: %s",
+               p->conf.name, p->conf.state, strerror(rc));
+        return -1;
+    }
+
+    p->loop = s3_loop_create();
+    p->epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    if (p->loop == NULL || p->epoll == -1) {
+        s3_log(p, 2, "epoll: %s", strerror(errno));
+        return -1;
+    }
+
+    memset(&ev, 0, sizeof(ev));
+    ev.events = EPOLLIN;
+    ev.data.ptr = p->loop;
+
+    if (epoll_ctl(p->epoll, EPOLL_CTL_ADD, s3_loop_fd(p->loop), &ev) == -1
+        || s3_socket_open(p) == -1)
+    {
+        s3_log(p, 2, "socket of store \"%s\" in \"%s\": %s", p->conf.name,
+               p->conf.runtime, strerror(errno));
+        return -1;
+    }
+
+    for (i = 0; i < (int) p->conf.ndisks; i++) {
+        s3_disk_try(&p->disks[i]);
+    }
+
+    return 0;
+}
+
+
+static int
+s3_brain_lock(s3_process_t *p)
+{
+    char  path[4096];
+
+    (void) snprintf(path, sizeof(path), "%s/%s.lock", p->conf.runtime,
+                    p->conf.name);
+
+    p->lock = open(path, O_RDWR|O_CREAT|O_CLOEXEC|O_NOFOLLOW, 0600);
+
+    if (p->lock == -1) {
+        s3_log(p, 2, "open \"%s\": %s", path, strerror(errno));
+        return -1;
+    }
+
+    while (flock(p->lock, LOCK_EX) == -1) {
+        if (errno != EINTR) {
+            s3_log(p, 2, "flock \"%s\": %s", path, strerror(errno));
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* tells the store process that may be there that it has a successor */
+
+static void
+s3_announce(s3_process_t *p)
+{
+    int       fd;
+    size_t    at;
+    s3_buf_t  b;
+
+    fd = s3_proto_connect(p->conf.runtime, p->conf.name);
+
+    if (fd == -1) {
+        return;
+    }
+
+    memset(&b, 0, sizeof(s3_buf_t));
+    at = s3_msg_begin(&b, S3_MSG_SUCCESSOR, 0, 0);
+    s3_msg_end(&b, at);
+
+    if (b.error == 0) {
+        (void) send(fd, b.data, b.len, MSG_NOSIGNAL);
+    }
+
+    s3_buf_free(&b);
+    (void) close(fd);
+}
+
+
+/* everything that looks at the clock */
+
+static void
+s3_brain_turn(s3_process_t *p)
+{
+    if (p->now < p->next_tick) {
+        return;
+    }
+
+    p->next_tick = p->now + S3_TICK / 2;
+
+    s3_disks_tick(p);
+
+    if (p->state != S3_STORE_OK || p->recovery_due) {
+        return;
+    }
+
+    s3_catchup_tick(p);
+    s3_batch_start(p);
+    s3_keeper_tick(p);
+    s3_repair_tick(p);
+}
+
+
+/* also called by what waits on the brain thread: recovery.  Never from a finish handler */
+
+void
+s3_brain_wait(s3_process_t *p, int ms)
+{
+    int                 i, n;
+    struct epoll_event  events[64];
+
+    s3_orphans_finish(p);
+
+    if (!TAILQ_EMPTY(&p->orphans)) {
+        ms = 0;
+    }
+
+    n = epoll_wait(p->epoll, events, 64, ms);
+
+    p->now = s3_now();
+
+    for (i = 0; i < n; i++) {
+        if (events[i].data.ptr == p->loop) {
+            (void) s3_loop_process(p->loop);
+        }
+    }
+
+    for (i = 0; i < n; i++) {
+        if (events[i].data.ptr != p->loop) {
+            s3_socket_event(p, events[i].data.ptr, events[i].events);
+        }
+    }
+
+    s3_orphans_finish(p);
+    s3_graves_clear(p);
+
+    /* a round of catching up goes on at once, not at the next tick */
+
+    if (p->catchup && !p->recovering) {
+        s3_catchup_tick(p);
+    }
+}
+
+
+void
+s3_state_set(s3_process_t *p, int state)
+{
+    p->state = state;
+    s3_page_update(p);
+}
+
+
+/*
+ * While recovering the disks stay in the page as they were: workers go on writing and reading shards through
+ * a reload or the store process's death.
+ */
+
+void
+s3_page_update(s3_process_t *p)
+{
+    unsigned         i, slot, state;
+    s3_disk_t       *disk;
+    s3_page_disk_t  *pd;
+
+    if (p->page == NULL) {
+        return;
+    }
+
+    if (p->state == S3_STORE_BUSY) {
+
+        /* the ones that are out are, whatever comes */
+
+        for (i = 0; i < p->conf.ndisks; i++) {
+            disk = &p->disks[i];
+
+            if (disk->slot >= 0 && disk->drive == NULL) {
+                p->set.disks[disk->slot].state = S3_DISK_ABSENT;
+            }
+        }
+
+        p->set.state = S3_STORE_BUSY;
+        s3_page_write(p->page, &p->set);
+        return;
+    }
+
+    p->set.state = p->state;
+    p->set.generation = p->position.generation;
+    p->set.geometry = p->geometry;
+    memcpy(p->set.set_id, p->set_id, 16);
+
+    for (slot = 0; slot < p->conf.ndisks; slot++) {
+        pd = &p->set.disks[slot];
+        disk = s3_disk_by_slot(p, slot);
+
+        if (disk == NULL) {
+            pd->state = S3_DISK_ABSENT;
+            continue;
+        }
+
+        /* a member of workers from the generation on that made it one */
+
+        state = (disk->member && p->since[slot]) ? S3_DISK_MEMBER
+                                                 : S3_DISK_PRESENT;
+
+        if (memcmp(pd->id, disk->drive->format.disk_id, 16) != 0
+            || (state != pd->state && pd->state != S3_DISK_MEMBER))
+        {
+            pd->instance++;
+            memcpy(pd->id, disk->drive->format.disk_id, 16);
+        }
+
+        pd->state = state;
+    }
+
+    s3_page_write(p->page, &p->set);
+}
+
+
+void
+s3_process_linger(s3_process_t *p, unsigned ms)
+{
+    uint64_t  until;
+
+    until = s3_now() + ms;
+
+    while (atomic_load(&p->connected) && !atomic_load(&p->successor)
+           && s3_now() < until)
+    {
+        (void) usleep(2000);
+    }
+}
