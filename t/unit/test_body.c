@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include "s3_body.h"
@@ -31,6 +32,39 @@
 
 static s3_body_t       test_body;
 static s3_body_conf_t  test_conf;
+
+/* OpenSSL's allocation of this number fails, once; 0: none */
+static unsigned        test_fail_at;
+static unsigned        test_allocations;
+
+
+static void *
+test_ssl_malloc(size_t size, const char *file, int line)
+{
+    if (test_fail_at && ++test_allocations == test_fail_at) {
+        return NULL;
+    }
+
+    return malloc(size);
+}
+
+
+static void *
+test_ssl_realloc(void *p, size_t size, const char *file, int line)
+{
+    if (test_fail_at && ++test_allocations == test_fail_at) {
+        return NULL;
+    }
+
+    return realloc(p, size);
+}
+
+
+static void
+test_ssl_free(void *p, const char *file, int line)
+{
+    free(p);
+}
 
 
 /* UNSIGNED-PAYLOAD of 11 bytes, nothing else asked for */
@@ -486,14 +520,16 @@ requests(void **state)
 }
 
 
-/* the first chunk signature of the S3 manual's example, then 0 */
+/* the example of the S3 manual, "Transferring Payload in Multiple Chunks" */
 
-static void
-chunks(void **state)
+static char              test_chunks[66560 + 512];
+static s3_chunked_key_t  test_chunks_key;
+
+
+static size_t
+test_chunks_setup(void)
 {
-    s3_chunked_key_t  key;
-    static char       data[66560 + 512];
-    char             *p;
+    char  *p;
 
     static const unsigned char  signing_key[32] = {
         0xdb, 0xb8, 0x93, 0xac, 0xc0, 0x10, 0x96, 0x49,
@@ -502,14 +538,14 @@ chunks(void **state)
         0xea, 0xfe, 0xfa, 0x5e, 0xc6, 0xba, 0x83, 0x78
     };
 
-    memcpy(key.signing_key, signing_key, 32);
-    memcpy(key.date, "20130524T000000Z", 16);
-    memcpy(key.seed, "4f232c4386841ef735655705268965c4"
-                     "4a0e4690baa4adea153f7db9fa80a0a9", 64);
-    key.scope = "20130524/us-east-1/s3/aws4_request";
-    key.scope_len = strlen(key.scope);
+    memcpy(test_chunks_key.signing_key, signing_key, 32);
+    memcpy(test_chunks_key.date, "20130524T000000Z", 16);
+    memcpy(test_chunks_key.seed, "4f232c4386841ef735655705268965c4"
+                                 "4a0e4690baa4adea153f7db9fa80a0a9", 64);
+    test_chunks_key.scope = "20130524/us-east-1/s3/aws4_request";
+    test_chunks_key.scope_len = strlen(test_chunks_key.scope);
 
-    p = data;
+    p = test_chunks;
     p += sprintf(p, "10000;chunk-signature=ad80c730a21e5b8d04586a2213dd63b9"
                     "a0e99e0e2307b0ade35a65485a288648\r\n");
     memset(p, 'a', 65536);
@@ -523,17 +559,77 @@ chunks(void **state)
 
     test_conf.form = S3_BODY_FORM_CHUNKS;
     test_conf.length = 66560;
-    test_conf.key = &key;
+    test_conf.key = &test_chunks_key;
 
-    assert_int_equal(test_run(data, (size_t) (p - data), 1000), S3_BODY_OK);
+    return (size_t) (p - test_chunks);
+}
+
+
+static void
+chunks(void **state)
+{
+    size_t  len;
+
+    len = test_chunks_setup();
+
+    assert_int_equal(test_run(test_chunks, len, 1000), S3_BODY_OK);
     assert_true(test_body.decoded == 66560);
 
-    data[70000 % 66560] ^= 1;
-    assert_int_equal(test_run(data, (size_t) (p - data), 1000),
+    test_chunks[3000] ^= 1;
+    assert_int_equal(test_run(test_chunks, len, 1000),
                      S3_BODY_SIGNATURE_DOES_NOT_MATCH);
     assert_string_equal(s3_body_error_code(test_body.error),
                         "SignatureDoesNotMatch");
     assert_non_null(test_body.detail);
+}
+
+
+/*
+ * Each allocation of OpenSSL fails in turn until all went through: an error,
+ * never another verdict, and (AddressSanitizer) nothing left behind.
+ */
+
+static void
+allocations(void **state)
+{
+    size_t           len;
+    unsigned         failed;
+    s3_body_error_e  error;
+
+    len = test_chunks_setup();
+    test_expect(S3_CHECKSUM_SHA256, TEST_SHA256);
+
+    /* once as it is: the algorithms are loaded; not that payload's digest */
+
+    assert_int_equal(test_run(test_chunks, len, len), S3_BODY_BAD_DIGEST);
+
+    failed = 0;
+
+    for (test_fail_at = 1; /* void */ ; test_fail_at++) {
+        test_allocations = 0;
+        error = test_run(test_chunks, len, len);
+
+        if (test_allocations < test_fail_at) {
+            break;
+        }
+
+        if (error == S3_BODY_INTERNAL_ERROR) {
+            failed++;
+
+        } else {
+            /* OpenSSL did without it */
+            assert_int_equal(error, S3_BODY_BAD_DIGEST);
+        }
+    }
+
+    test_fail_at = 0;
+
+    assert_int_equal(error, S3_BODY_BAD_DIGEST);
+
+    /* at least the contexts of MD5, of two SHA-256 and of each HMAC */
+
+    assert_true(failed >= 6);
+    assert_int_equal(test_run(test_chunks, len, len), S3_BODY_BAD_DIGEST);
 }
 
 
@@ -662,8 +758,16 @@ main(void)
         cmocka_unit_test_setup(corrupted, test_setup),
         cmocka_unit_test_setup(requests, test_setup),
         cmocka_unit_test_setup(chunks, test_setup),
+        cmocka_unit_test_setup(allocations, test_setup),
         cmocka_unit_test_setup(threads, test_setup)
     };
+
+    if (CRYPTO_set_mem_functions(test_ssl_malloc, test_ssl_realloc,
+                                 test_ssl_free)
+        != 1)
+    {
+        return 1;
+    }
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,7 +76,8 @@ static void
 test_key(s3_chunked_key_t *key, const char *seed)
 {
     unsigned char      mac[32];
-    static const char  secret[] = "AWS4wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    static const char  secret[] =
+        "AWS4wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
     test_hmac((const unsigned char *) secret, sizeof(secret) - 1, "20130524",
               8, mac);
@@ -764,11 +765,65 @@ framing_errors(void **state)
         test_error(&test_crc32, bad[i], S3_BODY_INCOMPLETE_BODY);
     }
 
-    /* sizes that only an unknown length lets through the first check */
+    /* the largest size, which only an unknown length lets through at first */
 
     unknown.length = S3_CHUNKED_UNKNOWN;
     test_error(&unknown, "ffffffffffffffff\r\nhello world\r\n0\r\n\r\n",
                S3_BODY_INCOMPLETE_BODY);
+}
+
+
+/* a size that wraps around when it is added to what was decoded */
+
+static void
+size_wraps(void **state)
+{
+    test_setup_t   setup = test_crc32;
+    test_stream_t *s = &test_stream;
+    static char    data[8192];
+
+    setup.length = sizeof(data) + 11;
+
+    test_start(s, NULL);
+    test_chunk(s, data, sizeof(data));
+    test_add_text(s, "ffffffffffffffff\r\n");
+    test_add(s, data, sizeof(data));
+
+    test_decode(&setup, s->data, s->len, s->len, &test_result);
+    assert_int_equal(test_result.error, S3_BODY_INCOMPLETE_BODY);
+    assert_int_equal(test_result.len, sizeof(data));
+
+    setup.length = S3_CHUNKED_UNKNOWN;
+    test_decode(&setup, s->data, s->len, s->len, &test_result);
+    assert_int_equal(test_result.error, S3_BODY_INCOMPLETE_BODY);
+    assert_int_equal(test_result.len, sizeof(data));
+}
+
+
+/* spaces make a valid trailer as long as a line may be, and one longer */
+
+static void
+longest_line(void **state)
+{
+    size_t         n;
+    char           text[1024];
+    test_stream_t *s = &test_stream;
+
+    for (n = S3_CHUNKED_LINE_MAX - 3; n <= S3_CHUNKED_LINE_MAX + 9; n++) {
+        (void) sprintf(text, "b\r\nhello world\r\n0\r\n"
+                       "x-amz-checksum-crc32:%*s\r\n\r\n", (int) n - 21,
+                       "DUoRhQ==");
+        test_start(s, NULL);
+        test_add_text(s, text);
+
+        if (n <= S3_CHUNKED_LINE_MAX) {
+            test_done(&test_crc32, s, "hello world", 11, "DUoRhQ==");
+
+        } else {
+            test_decode(&test_crc32, s->data, s->len, s->len, &test_result);
+            assert_int_equal(test_result.error, S3_BODY_MALFORMED_TRAILER);
+        }
+    }
 }
 
 
@@ -1152,6 +1207,8 @@ main(void)
         cmocka_unit_test(corrupted_signed),
         cmocka_unit_test(corrupted_unsigned),
         cmocka_unit_test(framing_errors),
+        cmocka_unit_test(size_wraps),
+        cmocka_unit_test(longest_line),
         cmocka_unit_test(long_lines),
         cmocka_unit_test(trailer_errors),
         cmocka_unit_test(bare_lf_is_no_end),
