@@ -1,0 +1,1076 @@
+/*
+ * Look-ups, pages of lists, and what the store process's housekeeping asks.
+ * Each is one read transaction.
+ */
+
+
+#define _GNU_SOURCE      /* memmem() */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "s3_index_internal.h"
+
+
+/* extents that an object of parts has room for at first */
+#define S3_EXTENTS_STEP    16
+
+
+static int s3_read_object_row(s3_index_t *index, int64_t bucket,
+    s3_slice_t key, int *status, s3_buf_t *answer);
+static int s3_read_data(s3_index_t *index, s3_object_t *object);
+static int s3_read_parts(s3_index_t *index, s3_object_t *object);
+static int s3_list_page(s3_index_t *index, int64_t bucket,
+    const s3_list_query_t *query, s3_buf_t *answer);
+static int s3_list_seek(s3_index_t *index, sqlite3_stmt *stmt,
+    int64_t bucket, const s3_buf_t *from, int *rc);
+
+
+static int
+s3_read_id(s3_index_t *index, s3_slice_t blob, uint8_t *id)
+{
+    if (blob.len != 16) {
+        return s3_index_error(index, EBADMSG, "an id of a wrong length");
+    }
+
+    memcpy(id, blob.data, 16);
+
+    return 0;
+}
+
+
+/* --- objects --- */
+
+
+int
+s3_index_lookup(s3_index_t *index, s3_slice_t bucket, s3_slice_t key,
+    uint64_t *sequence, int *status, s3_buf_t *answer)
+{
+    int         err, found;
+    s3_value_t  row[S3_COLUMNS_MAX];
+
+    *status = S3_STORE_OK;
+
+    err = s3_index_read_begin(index, sequence);
+    if (err) {
+        return err;
+    }
+
+    row[S3_BUCKET_NAME].b = bucket;
+
+    err = s3_row_get(index, S3_TABLE_BUCKET, row, &found);
+
+    if (err == 0 && !found) {
+        *status = S3_STORE_NO_SUCH_BUCKET;
+
+    } else if (err == 0) {
+        err = s3_read_object_row(index, row[S3_BUCKET_ID].n, key, status,
+                                 answer);
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
+static int
+s3_read_object_row(s3_index_t *index, int64_t bucket, s3_slice_t key,
+    int *status, s3_buf_t *answer)
+{
+    int            rc, err;
+    s3_value_t     row[S3_COLUMNS_MAX];
+    s3_object_t    object;
+    sqlite3_stmt  *stmt;
+
+    stmt = s3_index_stmt(index, S3_SQL_OBJECT, &err);
+    if (stmt == NULL) {
+        return err;
+    }
+
+    rc = sqlite3_bind_int64(stmt, 1, bucket);
+
+    if (rc == SQLITE_OK) {
+        rc = s3_bind_blob(stmt, 2, key.data, key.len);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+
+    if (rc == SQLITE_DONE) {
+        *status = S3_STORE_NO_SUCH_KEY;
+        return 0;
+    }
+
+    if (rc != SQLITE_ROW) {
+        return s3_index_fail(index, rc);
+    }
+
+    s3_row_columns(stmt, 0, S3_TABLE_OBJECT, row);
+
+    if (row[S3_OBJECT_FLAGS].n & S3_OBJECT_DELETE_MARKER) {
+        *status = S3_STORE_NO_SUCH_KEY;
+        return 0;
+    }
+
+    memset(&object, 0, sizeof(s3_object_t));
+
+    object.size = (uint64_t) row[S3_OBJECT_SIZE].n;
+    object.mtime = row[S3_OBJECT_MTIME].n;
+    object.etag = row[S3_OBJECT_ETAG].b;
+    object.meta = row[S3_OBJECT_META].b;
+    object.checksum = row[S3_OBJECT_CHECKSUM].b;
+    object.attrs = row[S3_OBJECT_ATTRS].b;
+
+    err = s3_read_id(index, row[S3_OBJECT_DATA_ID].b, object.data_id);
+
+    if (err == 0) {
+        err = s3_read_data(index, &object);
+    }
+
+    if (err == 0) {
+        s3_write_object(answer, &object);
+
+        if (answer->error) {
+            err = s3_index_error(index, answer->error,
+                                 "no room for an answer");
+        }
+    }
+
+    s3_object_free(&object);
+
+    return err;
+}
+
+
+static int
+s3_read_data(s3_index_t *index, s3_object_t *object)
+{
+    int           err, found;
+    s3_value_t    row[S3_COLUMNS_MAX], bytes[S3_COLUMNS_MAX];
+    s3_extent_t  *e;
+
+    row[S3_DATA_ID].b.data = object->data_id;
+    row[S3_DATA_ID].b.len = 16;
+
+    err = s3_row_get(index, S3_TABLE_DATA, row, &found);
+    if (err) {
+        return err;
+    }
+
+    if (!found) {
+        return s3_index_error(index, EBADMSG, "an object without data");
+    }
+
+    if (row[S3_DATA_PARTS].n) {
+        return s3_read_parts(index, object);
+    }
+
+    if ((uint64_t) row[S3_DATA_SIZE].n != object->size) {
+        return s3_index_error(index, EBADMSG, "data of a wrong size");
+    }
+
+    if (row[S3_DATA_INLINE].n || object->size == 0) {
+
+        object->is_inline = 1;
+
+        if (object->size == 0) {
+            return 0;
+        }
+
+        bytes[S3_INLINE_ID].n = row[S3_DATA_INLINE].n;
+
+        err = s3_row_get(index, S3_TABLE_INLINE, bytes, &found);
+
+        if (err == 0 && (!found
+                         || bytes[S3_INLINE_BYTES].b.len != object->size))
+        {
+            err = s3_index_error(index, EBADMSG, "data of a wrong size");
+        }
+
+        object->data = bytes[S3_INLINE_BYTES].b;
+
+        return err;
+    }
+
+    e = calloc(1, sizeof(s3_extent_t));
+    if (e == NULL) {
+        return s3_index_error(index, ENOMEM, "no memory");
+    }
+
+    object->extents = e;
+    object->nextents = 1;
+
+    memcpy(e->shard_id, object->data_id, 16);
+    e->size = object->size;
+    e->mask = (uint64_t) row[S3_DATA_MASK].n;
+    s3_geometry_unpack(row[S3_DATA_GEOMETRY].n, &e->geometry);
+
+    return s3_read_id(index, row[S3_DATA_SESSION].b, e->session);
+}
+
+
+static int
+s3_read_parts(s3_index_t *index, s3_object_t *object)
+{
+    int            rc, err;
+    void          *p;
+    uint32_t       size;
+    uint64_t       offset;
+    s3_value_t     row[S3_COLUMNS_MAX];
+    s3_extent_t   *e;
+    sqlite3_stmt  *stmt;
+
+    size = 0;
+    offset = 0;
+
+    stmt = s3_index_stmt(index, S3_SQL_PARTS, &err);
+    if (stmt == NULL) {
+        return err;
+    }
+
+    rc = s3_bind_blob(stmt, 1, object->data_id, 16);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+
+    for ( /* void */ ; rc == SQLITE_ROW; rc = sqlite3_step(stmt)) {
+
+        s3_row_columns(stmt, 0, S3_TABLE_PART, row);
+
+        if (object->nextents == S3_PARTS_MAX
+            || (uint64_t) row[S3_PART_OFFSET].n != offset
+            || row[S3_PART_SIZE].n < 0)
+        {
+            return s3_index_error(index, EBADMSG, "parts with a gap");
+        }
+
+        if (object->nextents == size) {
+            size = size ? size * 2 : S3_EXTENTS_STEP;
+
+            p = realloc(object->extents, size * sizeof(s3_extent_t));
+            if (p == NULL) {
+                return s3_index_error(index, ENOMEM, "no memory");
+            }
+
+            object->extents = p;
+        }
+
+        e = &object->extents[object->nextents++];
+
+        e->offset = offset;
+        e->size = (uint64_t) row[S3_PART_SIZE].n;
+        e->mask = (uint64_t) row[S3_PART_MASK].n;
+        s3_geometry_unpack(row[S3_PART_GEOMETRY].n, &e->geometry);
+
+        err = s3_read_id(index, row[S3_PART_SHARD_ID].b, e->shard_id);
+
+        if (err == 0) {
+            err = s3_read_id(index, row[S3_PART_SESSION].b, e->session);
+        }
+
+        if (err) {
+            return err;
+        }
+
+        offset += e->size;
+    }
+
+    if (rc != SQLITE_DONE) {
+        return s3_index_fail(index, rc);
+    }
+
+    if (offset != object->size) {
+        return s3_index_error(index, EBADMSG, "parts of a wrong size");
+    }
+
+    return 0;
+}
+
+
+/* --- buckets --- */
+
+
+static void
+s3_read_bucket_row(s3_buf_t *answer, const s3_value_t *row)
+{
+    s3_bucket_t  bucket;
+
+    bucket.name = row[S3_BUCKET_NAME].b;
+    bucket.created = row[S3_BUCKET_CREATED].n;
+    bucket.config = row[S3_BUCKET_CONFIG].b;
+
+    s3_write_bucket(answer, &bucket);
+}
+
+
+int
+s3_index_bucket(s3_index_t *index, s3_slice_t bucket, uint64_t *sequence,
+    int *status, s3_buf_t *answer)
+{
+    int         err, found;
+    s3_value_t  row[S3_COLUMNS_MAX];
+
+    *status = S3_STORE_OK;
+
+    err = s3_index_read_begin(index, sequence);
+    if (err) {
+        return err;
+    }
+
+    row[S3_BUCKET_NAME].b = bucket;
+
+    err = s3_row_get(index, S3_TABLE_BUCKET, row, &found);
+
+    if (err == 0 && !found) {
+        *status = S3_STORE_NO_SUCH_BUCKET;
+
+    } else if (err == 0) {
+        s3_read_bucket_row(answer, row);
+
+        if (answer->error) {
+            err = s3_index_error(index, answer->error,
+                                 "no room for an answer");
+        }
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
+int
+s3_index_buckets(s3_index_t *index, s3_slice_t after, uint32_t max,
+    uint64_t *sequence, s3_buf_t *answer)
+{
+    int            i, rc, err;
+    size_t         at;
+    uint32_t       n;
+    s3_value_t     row[S3_COLUMNS_MAX];
+    sqlite3_stmt  *stmt;
+
+    err = s3_index_read_begin(index, sequence);
+    if (err) {
+        return err;
+    }
+
+    n = 0;
+    at = answer->len;
+    s3_buf_u32(answer, 0);
+
+    stmt = s3_index_stmt(index, S3_SQL_BUCKETS, &err);
+    if (stmt == NULL) {
+        return s3_index_read_end(index, err);
+    }
+
+    rc = s3_bind_blob(stmt, 1, after.data, after.len);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_bind_int64(stmt, 2, max);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+
+    for ( /* void */ ; rc == SQLITE_ROW; rc = sqlite3_step(stmt)) {
+        s3_row_columns(stmt, 0, S3_TABLE_BUCKET, row);
+        s3_read_bucket_row(answer, row);
+        n++;
+    }
+
+    if (rc != SQLITE_DONE) {
+        err = s3_index_fail(index, rc);
+
+    } else if (answer->error) {
+        err = s3_index_error(index, answer->error, "no room for an answer");
+
+    } else {
+        for (i = 0; i < 4; i++) {
+            answer->data[at + (size_t) i] = (uint8_t) (n >> (8 * i));
+        }
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
+/* --- lists --- */
+
+
+int
+s3_index_list(s3_index_t *index, const s3_list_query_t *query,
+    uint64_t *sequence, int *status, s3_buf_t *answer)
+{
+    int         err, found;
+    s3_value_t  row[S3_COLUMNS_MAX];
+
+    *status = S3_STORE_OK;
+
+    err = s3_index_read_begin(index, sequence);
+    if (err) {
+        return err;
+    }
+
+    row[S3_BUCKET_NAME].b = query->bucket;
+
+    err = s3_row_get(index, S3_TABLE_BUCKET, row, &found);
+
+    if (err == 0 && !found) {
+        *status = S3_STORE_NO_SUCH_BUCKET;
+
+    } else if (err == 0) {
+        err = s3_list_page(index, row[S3_BUCKET_ID].n, query, answer);
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
+/*
+ * The least byte string above all that begin with these bytes: the last byte
+ * that can be raised is, and what is behind it goes.  Returns 0 where there
+ * is none: all bytes are 0xff.
+ */
+
+static int
+s3_list_successor(s3_buf_t *b)
+{
+    while (b->len && b->data[b->len - 1] == 0xff) {
+        b->len--;
+    }
+
+    if (b->len == 0) {
+        return 0;
+    }
+
+    b->data[b->len - 1]++;
+
+    return 1;
+}
+
+
+static int
+s3_slice_compare(s3_slice_t a, const uint8_t *p, size_t len)
+{
+    int     rc;
+    size_t  n;
+
+    n = a.len < len ? a.len : len;
+    rc = n ? memcmp(a.data, p, n) : 0;
+
+    return rc ? rc : (a.len > len) - (a.len < len);
+}
+
+
+/* where the delimiter ends in the key, 0: it isn't in it behind the prefix */
+
+static size_t
+s3_list_common(s3_slice_t key, size_t prefix, s3_slice_t delimiter)
+{
+    const uint8_t  *p;
+
+    if (delimiter.len == 0 || key.len < prefix) {
+        return 0;
+    }
+
+    p = memmem(key.data + prefix, key.len - prefix, delimiter.data,
+               delimiter.len);
+
+    return p ? (size_t) (p - key.data) + delimiter.len : 0;
+}
+
+
+static int
+s3_list_starts(s3_slice_t key, s3_slice_t prefix)
+{
+    return key.len >= prefix.len
+           && (prefix.len == 0
+               || memcmp(key.data, prefix.data, prefix.len) == 0);
+}
+
+
+/* the first key that may be given, into from; 0: there can be none */
+
+static int
+s3_list_start(const s3_list_query_t *q, s3_buf_t *from)
+{
+    from->len = 0;
+
+    if (q->after.len && s3_slice_compare(q->prefix, q->after.data,
+                                         q->after.len) <= 0)
+    {
+        s3_buf_bytes(from, q->after.data, q->after.len);
+
+        if (from->error) {
+            return 1;
+        }
+
+        if (s3_list_starts(q->after, q->prefix)
+            && s3_list_common(q->after, q->prefix.len, q->delimiter)
+               == q->after.len)
+        {
+            /* a common prefix, given on the page before: what it stands for
+             * is behind us */
+
+            return s3_list_successor(from);
+        }
+
+        /* the least key above it has a zero byte more */
+
+        s3_buf_u8(from, 0);
+
+        return 1;
+    }
+
+    s3_buf_bytes(from, q->prefix.data, q->prefix.len);
+
+    return 1;
+}
+
+
+/* an entry's bytes lie in the arena: while it grows, slices hold offsets */
+
+static s3_slice_t
+s3_list_keep(s3_buf_t *arena, s3_slice_t s)
+{
+    s3_slice_t  kept;
+
+    kept.data = (const uint8_t *) (uintptr_t) arena->len;
+    kept.len = s.len;
+
+    s3_buf_bytes(arena, s.data, s.len);
+
+    return kept;
+}
+
+
+static void
+s3_list_place(const s3_buf_t *arena, s3_slice_t *s)
+{
+    s->data = s->len ? arena->data + (uintptr_t) s->data : NULL;
+}
+
+
+static int
+s3_list_page(s3_index_t *index, int64_t bucket, const s3_list_query_t *query,
+    s3_buf_t *answer)
+{
+    int               rc, err;
+    size_t            common;
+    uint32_t          i, max;
+    s3_buf_t          from, arena;
+    s3_slice_t        key;
+    s3_list_page_t    page;
+    s3_list_entry_t  *e;
+    sqlite3_stmt     *stmt;
+
+    memset(&page, 0, sizeof(s3_list_page_t));
+    memset(&from, 0, sizeof(s3_buf_t));
+    memset(&arena, 0, sizeof(s3_buf_t));
+
+    err = 0;
+    max = query->max < S3_LIST_MAX ? query->max : S3_LIST_MAX;
+
+    if (max == 0) {
+        goto done;
+    }
+
+    page.entries = malloc(max * sizeof(s3_list_entry_t));
+    if (page.entries == NULL) {
+        err = s3_index_error(index, ENOMEM, "no memory");
+        goto done;
+    }
+
+    if (!s3_list_start(query, &from)) {
+        goto done;
+    }
+
+    stmt = s3_index_stmt(index, S3_SQL_LIST, &err);
+    if (stmt == NULL) {
+        goto done;
+    }
+
+    err = s3_list_seek(index, stmt, bucket, &from, &rc);
+
+    while (err == 0 && rc == SQLITE_ROW) {
+
+        key = s3_column_blob(stmt, 0);
+
+        if (!s3_list_starts(key, query->prefix)) {
+            break;
+        }
+
+        if (page.nentries == max) {
+            page.truncated = 1;
+            break;
+        }
+
+        e = &page.entries[page.nentries++];
+        memset(e, 0, sizeof(s3_list_entry_t));
+
+        common = s3_list_common(key, query->prefix.len, query->delimiter);
+
+        if (common) {
+            key.len = common;
+
+            e->is_prefix = 1;
+            e->key = s3_list_keep(&arena, key);
+
+            from.len = 0;
+            s3_buf_bytes(&from, key.data, key.len);
+
+            if (from.error || !s3_list_successor(&from)) {
+                break;
+            }
+
+            err = s3_list_seek(index, stmt, bucket, &from, &rc);
+            continue;
+        }
+
+        e->key = s3_list_keep(&arena, key);
+        e->size = (uint64_t) sqlite3_column_int64(stmt, 1);
+        e->mtime = sqlite3_column_int64(stmt, 2);
+        e->etag = s3_list_keep(&arena, s3_column_blob(stmt, 3));
+        e->checksum = s3_list_keep(&arena, s3_column_blob(stmt, 4));
+
+        rc = sqlite3_step(stmt);
+    }
+
+    if (err == 0 && rc != SQLITE_ROW && rc != SQLITE_DONE) {
+        err = s3_index_fail(index, rc);
+    }
+
+    (void) sqlite3_reset(stmt);
+
+done:
+
+    if (err == 0 && (from.error || arena.error)) {
+        err = s3_index_error(index, from.error ? from.error : arena.error,
+                             "no room for a list");
+    }
+
+    if (err == 0) {
+
+        for (i = 0; i < page.nentries; i++) {
+            s3_list_place(&arena, &page.entries[i].key);
+            s3_list_place(&arena, &page.entries[i].etag);
+            s3_list_place(&arena, &page.entries[i].checksum);
+        }
+
+        if (page.truncated) {
+            page.next = page.entries[page.nentries - 1].key;
+        }
+
+        s3_write_list_page(answer, &page);
+
+        if (answer->error) {
+            err = s3_index_error(index, answer->error,
+                                 "no room for an answer");
+        }
+    }
+
+    free(page.entries);
+    s3_buf_free(&from);
+    s3_buf_free(&arena);
+
+    return err;
+}
+
+
+static int
+s3_list_seek(s3_index_t *index, sqlite3_stmt *stmt, int64_t bucket,
+    const s3_buf_t *from, int *rc)
+{
+    int  err;
+
+    (void) sqlite3_reset(stmt);
+
+    err = from->error ? SQLITE_NOMEM : sqlite3_bind_int64(stmt, 1, bucket);
+
+    if (err == SQLITE_OK) {
+        err = s3_bind_blob(stmt, 2, from->data, from->len);
+    }
+
+    if (err != SQLITE_OK) {
+        return s3_index_fail(index, err);
+    }
+
+    *rc = sqlite3_step(stmt);
+
+    return 0;
+}
+
+
+/* --- verdicts --- */
+
+
+int
+s3_index_outcome(s3_index_t *index, const uint8_t session[16],
+    uint64_t request, uint64_t *sequence, int *status, s3_verdict_t *verdict)
+{
+    int         err, found;
+    s3_value_t  row[S3_COLUMNS_MAX];
+
+    *status = S3_STORE_UNKNOWN;
+    memset(verdict, 0, sizeof(s3_verdict_t));
+
+    err = s3_index_read_begin(index, sequence);
+    if (err) {
+        return err;
+    }
+
+    row[S3_VERDICT_SESSION].b.data = session;
+    row[S3_VERDICT_SESSION].b.len = 16;
+    row[S3_VERDICT_REQUEST].n = (int64_t) request;
+
+    err = s3_row_get(index, S3_TABLE_VERDICT, row, &found);
+
+    if (err == 0 && found) {
+        *status = S3_STORE_OK;
+        verdict->status = (uint8_t) row[S3_VERDICT_STATUS].n;
+        verdict->mtime = row[S3_VERDICT_MTIME].n;
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
+int
+s3_index_sessions(s3_index_t *index, uint8_t (*sessions)[16], unsigned max,
+    unsigned *n)
+{
+    int            rc, err;
+    size_t         len;
+    uint64_t       sequence;
+    sqlite3_stmt  *stmt;
+
+    *n = 0;
+    len = 0;
+
+    err = s3_index_read_begin(index, &sequence);
+
+    while (err == 0 && *n < max) {
+
+        /* from one session to the next: as many seeks as sessions, however
+         * many verdicts they have */
+
+        stmt = s3_index_stmt(index, S3_SQL_SESSIONS, &err);
+        if (stmt == NULL) {
+            break;
+        }
+
+        rc = s3_bind_blob(stmt, 1, *n ? sessions[*n - 1] : NULL, len);
+
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_step(stmt);
+        }
+
+        if (rc == SQLITE_DONE) {
+            break;
+        }
+
+        err = rc == SQLITE_ROW ? s3_read_id(index, s3_column_blob(stmt, 0),
+                                            sessions[*n])
+                               : s3_index_fail(index, rc);
+
+        if (err == 0) {
+            (*n)++;
+            len = 16;
+        }
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
+/* --- housekeeping --- */
+
+
+int
+s3_index_members(s3_index_t *index, uint64_t since[S3_MAX_DISKS])
+{
+    int            rc, err;
+    int64_t        slot;
+    uint64_t       sequence;
+    sqlite3_stmt  *stmt;
+
+    memset(since, 0, S3_MAX_DISKS * sizeof(uint64_t));
+
+    err = s3_index_read_begin(index, &sequence);
+    if (err) {
+        return err;
+    }
+
+    stmt = s3_index_stmt(index, S3_SQL_MEMBERS, &err);
+    if (stmt == NULL) {
+        return s3_index_read_end(index, err);
+    }
+
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+
+        slot = sqlite3_column_int64(stmt, 0);
+
+        if (slot < 0 || slot >= S3_MAX_DISKS) {
+            err = s3_index_error(index, EBADMSG, "a member that can't be");
+            break;
+        }
+
+        since[slot] = (uint64_t) sqlite3_column_int64(stmt, 1);
+    }
+
+    if (err == 0 && rc != SQLITE_DONE) {
+        err = s3_index_fail(index, rc);
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
+int
+s3_index_shard_known(s3_index_t *index, const uint8_t shard_id[16],
+    int *known)
+{
+    int            rc, err;
+    uint64_t       sequence;
+    s3_value_t     row[S3_COLUMNS_MAX];
+    sqlite3_stmt  *stmt;
+
+    *known = 0;
+
+    err = s3_index_read_begin(index, &sequence);
+    if (err) {
+        return err;
+    }
+
+    row[S3_DATA_ID].b.data = shard_id;
+    row[S3_DATA_ID].b.len = 16;
+
+    err = s3_row_get(index, S3_TABLE_DATA, row, known);
+
+    if (err == 0 && *known) {
+
+        /* inline and empty data has no shards, that of parts others */
+
+        *known = row[S3_DATA_GEOMETRY].n != 0 && row[S3_DATA_PARTS].n == 0;
+
+    } else if (err == 0) {
+        stmt = s3_index_stmt(index, S3_SQL_PART_BY_SHARD, &err);
+
+        if (stmt) {
+            rc = s3_bind_blob(stmt, 1, shard_id, 16);
+
+            if (rc == SQLITE_OK) {
+                rc = sqlite3_step(stmt);
+            }
+
+            *known = rc == SQLITE_ROW;
+
+            if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+                err = s3_index_fail(index, rc);
+            }
+        }
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
+int
+s3_index_garbage(s3_index_t *index, uint64_t until, uint64_t slots,
+    s3_shard_row_t *rows, unsigned max, unsigned *n)
+{
+    int              rc, err;
+    uint64_t         sequence;
+    s3_value_t       row[S3_COLUMNS_MAX];
+    sqlite3_stmt    *stmt;
+    s3_shard_row_t  *r;
+
+    *n = 0;
+
+    err = s3_index_read_begin(index, &sequence);
+    if (err) {
+        return err;
+    }
+
+    stmt = s3_index_stmt(index, S3_SQL_GARBAGE, &err);
+    if (stmt == NULL) {
+        return s3_index_read_end(index, err);
+    }
+
+    rc = sqlite3_bind_int64(stmt, 1, until > INT64_MAX ? INT64_MAX
+                                                       : (int64_t) until);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_bind_int64(stmt, 2, (int64_t) slots);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_bind_int64(stmt, 3, max);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+
+    while (err == 0 && rc == SQLITE_ROW && *n < max) {
+
+        s3_row_columns(stmt, 0, S3_TABLE_GARBAGE, row);
+
+        r = &rows[(*n)++];
+        memset(r, 0, sizeof(s3_shard_row_t));
+
+        r->sequence = (uint64_t) row[S3_GARBAGE_SEQUENCE].n;
+        r->mask = (uint64_t) row[S3_GARBAGE_MASK].n;
+        r->size = (uint64_t) row[S3_GARBAGE_SIZE].n;
+        s3_geometry_unpack(row[S3_GARBAGE_GEOMETRY].n, &r->geometry);
+
+        err = s3_read_id(index, row[S3_GARBAGE_SHARD_ID].b, r->shard_id);
+
+        if (err == 0) {
+            err = s3_read_id(index, row[S3_GARBAGE_SESSION].b, r->session);
+        }
+
+        if (err == 0) {
+            rc = sqlite3_step(stmt);
+        }
+    }
+
+    if (err == 0 && rc != SQLITE_DONE && rc != SQLITE_ROW) {
+        err = s3_index_fail(index, rc);
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
+/* the shards of one table that lack a slot, in the order of their ids */
+
+static int
+s3_index_table_holes(s3_index_t *index, s3_table_e table, uint64_t slots,
+    s3_slice_t after, s3_shard_row_t *rows, unsigned max, unsigned *n)
+{
+    int              rc, err, part;
+    s3_value_t       row[S3_COLUMNS_MAX];
+    sqlite3_stmt    *stmt;
+    s3_shard_row_t  *r;
+
+    part = table == S3_TABLE_PART;
+    *n = 0;
+
+    stmt = s3_index_stmt(index, part ? S3_SQL_PART_HOLES : S3_SQL_HOLES,
+                         &err);
+    if (stmt == NULL) {
+        return err;
+    }
+
+    rc = s3_bind_blob(stmt, 1, after.data, after.len);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_bind_int64(stmt, 2, (int64_t) slots);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_bind_int64(stmt, 3, max);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+
+    while (rc == SQLITE_ROW && *n < max) {
+
+        s3_row_columns(stmt, 0, table, row);
+
+        r = &rows[(*n)++];
+        memset(r, 0, sizeof(s3_shard_row_t));
+
+        r->mask = (uint64_t) row[part ? (int) S3_PART_MASK
+                                      : (int) S3_DATA_MASK].n;
+        r->size = (uint64_t) row[part ? (int) S3_PART_SIZE
+                                      : (int) S3_DATA_SIZE].n;
+        s3_geometry_unpack(row[part ? (int) S3_PART_GEOMETRY
+                                    : (int) S3_DATA_GEOMETRY].n,
+                           &r->geometry);
+
+        err = s3_read_id(index, row[part ? (int) S3_PART_SHARD_ID
+                                         : (int) S3_DATA_ID].b,
+                         r->shard_id);
+
+        if (err == 0) {
+            err = s3_read_id(index, row[part ? (int) S3_PART_SESSION
+                                             : (int) S3_DATA_SESSION].b,
+                             r->session);
+        }
+
+        if (err) {
+            return err;
+        }
+
+        rc = sqlite3_step(stmt);
+    }
+
+    return rc == SQLITE_DONE || rc == SQLITE_ROW ? 0
+                                                 : s3_index_fail(index, rc);
+}
+
+
+int
+s3_index_holes(s3_index_t *index, uint64_t slots, const uint8_t *after,
+    s3_shard_row_t *rows, unsigned max, unsigned *n)
+{
+    int              err;
+    unsigned         i, j, ndata, nparts;
+    uint64_t         sequence;
+    s3_slice_t       from;
+    s3_shard_row_t  *both;
+
+    *n = 0;
+
+    if (max == 0) {
+        return 0;
+    }
+
+    both = malloc(2 * (size_t) max * sizeof(s3_shard_row_t));
+    if (both == NULL) {
+        return s3_index_error(index, ENOMEM, "no memory");
+    }
+
+    err = s3_index_read_begin(index, &sequence);
+    if (err) {
+        free(both);
+        return err;
+    }
+
+    from.data = after;
+    from.len = after ? 16 : 0;
+    ndata = 0;
+    nparts = 0;
+
+    err = s3_index_table_holes(index, S3_TABLE_DATA, slots, from, both, max,
+                               &ndata);
+
+    if (err == 0) {
+        err = s3_index_table_holes(index, S3_TABLE_PART, slots, from,
+                                   both + max, max, &nparts);
+    }
+
+    err = s3_index_read_end(index, err);
+
+    for (i = 0, j = 0; err == 0 && *n < max && (i < ndata || j < nparts); ) {
+
+        if (j == nparts
+            || (i < ndata && memcmp(both[i].shard_id,
+                                    both[max + j].shard_id, 16) < 0))
+        {
+            rows[(*n)++] = both[i++];
+
+        } else {
+            rows[(*n)++] = both[max + j++];
+        }
+    }
+
+    free(both);
+
+    return err;
+}
