@@ -50,12 +50,13 @@ s3_date_parse_basic(ngx_str_t *s, time_t *t)
 
     /*
      * Gauss' formula as in ngx_parse_http_time(): years begin in March, so
-     * that a leap day is the last one.
+     * that a leap day is the last one; March is month 1.
      */
 
     y = year;
+    month -= 2;
 
-    if (--month <= 0) {
+    if (month <= 0) {
         month += 12;
         y -= 1;
     }
