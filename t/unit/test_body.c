@@ -1,17 +1,13 @@
 
 /* A body as a whole: forms, lengths, digests, verdicts, threads. */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "s3_test.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <pthread.h>
-
-#include <cmocka.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>

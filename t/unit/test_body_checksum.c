@@ -1,50 +1,37 @@
 
 /* Checksums against published vectors, each other, and their combination. */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "s3_test.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "s3_checksum.h"
 #include "s3_crc.h"
 
 
-#define TEST_SEED  20261120
+static uint64_t  test_seed = 20261120;
 
-
-static uint64_t  test_state = TEST_SEED;
-
-
-/* xorshift64*: the same sequence everywhere */
 
 static uint64_t
 test_random(void)
 {
-    test_state ^= test_state >> 12;
-    test_state ^= test_state << 25;
-    test_state ^= test_state >> 27;
+    uint64_t  v;
 
-    return test_state * 0x2545f4914f6cdd1dULL;
+    s3_test_fill(&v, sizeof(v), test_seed++);
+
+    return v;
 }
 
 
 static unsigned char *
 test_bytes(size_t len)
 {
-    size_t          i;
     unsigned char  *p;
 
     p = malloc(len + 1);
     assert_non_null(p);
-
-    for (i = 0; i < len; i++) {
-        p[i] = (unsigned char) test_random();
-    }
+    s3_test_fill(p, len, test_seed++);
 
     return p;
 }
@@ -438,9 +425,7 @@ base64(void **state)
     for (i = 0; i < 4000; i++) {
         len = i % 40;
 
-        for (size_t j = 0; j < len; j++) {
-            data[j] = (unsigned char) test_random();
-        }
+        s3_test_fill(data, len, test_seed++);
 
         (void) s3_base64_encode(data, len, text);
         assert_int_equal(s3_base64_decode(text, strlen(text), back, len), 0);

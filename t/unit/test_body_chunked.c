@@ -4,15 +4,11 @@
  * every cut, every byte corrupted, and each way a stream can be wrong.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "s3_test.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
