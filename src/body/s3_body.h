@@ -15,8 +15,11 @@
  * (c) s3_body_finish(): when both are through.
  *
  * (a) and (b) share no memory but what init wrote; (c) reads both, so the
- * caller orders it after them.  The struct is of a fixed size, the caller's,
- * and is not to be moved after init.
+ * caller orders it after them.  The struct is of a fixed size, the caller's.
+ *
+ * What only headers can tell is left to the caller: a length that is missing
+ * (411 MissingContentLength), x-amz-sdk-checksum-algorithm without or against
+ * the checksum that came, several x-amz-checksum-* headers.
  */
 
 #ifndef S3_BODY_H
