@@ -1,0 +1,382 @@
+
+/*
+ * What the files of this room share: configurations, and the context of a
+ * request.
+ *
+ *     preaccess   ngx_http_s3_request.c    the target becomes an operation
+ *     access      ngx_http_s3_request.c    SigV4's verdict
+ *     content     one file an operation    which end with
+ *                 ngx_http_s3_error.c      an S3 error, or an answer
+ *     filters     ngx_http_s3_filter.c     request id; nginx's errors as S3's
+ *
+ * A request that waits for the store has called ngx_http_s3_wait(), and holds
+ * one count of r->main.  It goes on in a callback of s3_client_process(), or
+ * ends by the timer.  Whatever the store does for it is called off by
+ * ngx_http_s3_release(), at the latest in the request's cleanup.
+ */
+
+
+#ifndef _NGX_HTTP_S3_H_INCLUDED_
+#define _NGX_HTTP_S3_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_s3_compat.h"
+
+#include "s3_error.h"
+#include "s3_header.h"
+#include "s3_target.h"
+#include "s3_operation.h"
+#include "s3_condition.h"
+#include "s3_range.h"
+#include "s3_sigv4.h"
+#include "s3_body.h"
+#include "s3_client.h"
+#include "s3_process.h"
+
+
+#define NGX_HTTP_S3_MAX_PUT        ((uint64_t) 5 * 1024 * 1024 * 1024)
+#define NGX_HTTP_S3_MAX_XML        (64 * 1024)
+#define NGX_HTTP_S3_REQUEST_ID     16
+
+
+typedef struct ngx_http_s3_ctx_s       ngx_http_s3_ctx_t;
+typedef struct ngx_http_s3_payload_s   ngx_http_s3_payload_t;
+
+
+/* s3_store NAME { ... } */
+
+typedef struct {
+    ngx_str_t                     name;
+    ngx_array_t                   disks;      /* ngx_str_t, absolute */
+    ngx_uint_t                    parity;
+
+    u_char                       *file;       /* of the directive */
+    ngx_uint_t                    line;
+
+    s3_conf_t                     conf;
+
+    /* of this process */
+    s3_client_t                  *client;
+    ngx_connection_t             *connection; /* of the client's descriptor */
+    s3_process_t                 *process;
+} ngx_http_s3_store_t;
+
+
+/* a file of credentials, however many locations name it */
+
+typedef struct {
+    ngx_str_t                     path;
+    ngx_msec_t                    refresh;
+    s3_credentials_t             *set;
+    s3_credentials_stamp_t        stamp;
+    ngx_event_t                   event;
+    unsigned                      failed:1;   /* said so already */
+} ngx_http_s3_credentials_t;
+
+
+typedef struct {
+    ngx_array_t                   stores;       /* ngx_http_s3_store_t * */
+    ngx_array_t                   credentials;  /* ..._credentials_t * */
+
+    ngx_path_t                   *runtime_path;
+    ngx_path_t                   *state_path;
+
+    ngx_msec_t                    disk_timeout;
+    ngx_uint_t                    disk_threads;
+    ngx_uint_t                    compute_threads;
+    size_t                        memory;
+    size_t                        index_cache;
+} ngx_http_s3_main_conf_t;
+
+
+typedef struct {
+    ngx_array_t                   mounts;       /* ngx_str_t, "/storage/" */
+} ngx_http_s3_srv_conf_t;
+
+
+typedef struct {
+    ngx_str_t                     store_name;
+    ngx_str_t                     mount;      /* the location's name */
+    u_char                       *file;       /* of s3_serve */
+    ngx_uint_t                    line;
+
+    ngx_http_s3_store_t          *store;
+    ngx_http_s3_credentials_t    *credentials;
+    ngx_str_t                     region;
+    time_t                        clock_skew;
+    ngx_msec_t                    timeout;
+
+    ngx_uint_t                    errors;     /* errors are S3's here: the
+                                                 location serves S3, or it is
+                                                 a server whose "/" does */
+} ngx_http_s3_loc_conf_t;
+
+
+/* where the bytes of a request's body go; returns how many it took: fewer
+ * than len when it has to be waited for (ngx_http_s3_receive_run() then) */
+typedef size_t (*ngx_http_s3_sink_pt)(ngx_http_s3_ctx_t *ctx,
+    const u_char *p, size_t len);
+typedef void (*ngx_http_s3_next_pt)(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+
+
+struct ngx_http_s3_ctx_s {
+    ngx_http_request_t           *request;
+
+    ngx_str_t                     request_id;
+    u_char                        request_id_text[NGX_HTTP_S3_REQUEST_ID];
+
+    s3_target_t                   target;
+    const s3_operation_t         *operation;
+    ngx_array_t                   headers;    /* s3_header_t: the nreal of the
+                                                 request, then hoisted ones */
+    ngx_uint_t                    nreal;
+    s3_auth_t                     auth;
+    s3_failure_t                  fail;
+
+    /* what the store does for us */
+    ngx_event_t                   timer;
+    s3_call_t                     call;
+    s3_upload_t                  *upload;
+    s3_download_t                *download;
+    ngx_uint_t                    attempts;
+
+    /* a body coming in */
+    ngx_http_s3_payload_t        *payload;
+    ngx_http_s3_sink_pt           sink;
+    ngx_http_s3_next_pt           received;
+    ngx_chain_t                  *in;
+    const u_char                 *pos;        /* in the first buffer of "in" */
+    const u_char                 *run;        /* payload not yet taken */
+    size_t                        run_len;
+    u_char                       *file_buf;   /* of a body in a file */
+    size_t                        file_len;
+    s3_condition_t                condition;
+    ngx_str_t                     meta;
+    ngx_buf_t                    *document;   /* a small body, read whole */
+
+    /* an object going out */
+    s3_range_t                    range;
+    uint64_t                      rest;       /* bytes not yet handed out */
+    ngx_chain_t                  *busy;       /* pieces not yet sent */
+    ngx_uint_t                    npieces;
+
+    /* an error page of nginx's replaced by ours */
+    ngx_chain_t                  *error_chain;
+
+    void                         *data;       /* the operation's */
+
+    unsigned                      parsed:1;
+    unsigned                      authorized:1;
+    unsigned                      own:1;      /* the answer is ours */
+    unsigned                      calling:1;
+    unsigned                      asked:1;    /* a piece is on its way */
+    unsigned                      receiving:1;
+    unsigned                      cleanup:1;  /* handlers are installed */
+    unsigned                      closed:1;   /* nothing resumes any more */
+    unsigned                      error_sent:1;
+};
+
+
+extern ngx_module_t  ngx_http_s3_module;
+
+
+/*
+ * ngx_http_s3_conf.c: what the directives do.  Handlers of ngx_command_t;
+ * init: after all is read, NGX_OK or NGX_ERROR.
+ */
+char *ngx_http_s3_store_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_s3_path_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
+    ngx_http_s3_loc_conf_t *conf);
+ngx_int_t ngx_http_s3_init_stores(ngx_conf_t *cf,
+    ngx_http_s3_main_conf_t *mcf);
+
+
+/*
+ * ngx_http_s3_store.c: clients and store processes in nginx's processes.
+ * start and stop are init_process and exit_process; manager that of the
+ * runtime path.
+ */
+ngx_int_t ngx_http_s3_process_start(ngx_cycle_t *cycle);
+void ngx_http_s3_process_stop(ngx_cycle_t *cycle);
+ngx_msec_t ngx_http_s3_manager(void *data);
+
+/* The location's client, or NULL: there is none (logged). */
+s3_client_t *ngx_http_s3_client(ngx_http_request_t *r);
+
+
+/* ngx_http_s3_request.c: handlers of phases */
+
+ngx_int_t ngx_http_s3_server_rewrite_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_s3_preaccess_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_s3_access_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_s3_content_handler(ngx_http_request_t *r);
+
+/* The request's context, made when there is none; NULL without memory. */
+ngx_http_s3_ctx_t *ngx_http_s3_ctx(ngx_http_request_t *r);
+
+/* The first header of that (lower-case) name, hoisted ones among them. */
+#define ngx_http_s3_header_in(ctx, name)                                     \
+    s3_header((s3_header_t *) (ctx)->headers.elts, (ctx)->headers.nelts, name)
+
+
+/*
+ * Waiting for the store.  wait: installs the cleanup, and starts the timer of
+ * ms; NGX_OK or NGX_ERROR.  The request must hold a count: an operation's
+ * handler does r->main->count++ and returns NGX_DONE.  go_on: the first thing
+ * every callback does; 0 when the request has ended meanwhile.  release: calls
+ * off whatever the store does for the request but the download, whose pieces
+ * may still be on their way out; they go with the pool.
+ */
+ngx_int_t ngx_http_s3_wait(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    ngx_msec_t ms);
+ngx_uint_t ngx_http_s3_go_on(ngx_http_s3_ctx_t *ctx);
+void ngx_http_s3_release(ngx_http_s3_ctx_t *ctx);
+
+/*
+ * Prepares ctx->call; the handler finds the context in call->data.  Then asks
+ * by s3_client_...() and passes what it returned to asked(): NGX_DONE, a count
+ * is held and the timer runs; or the error is sent and its result returned.
+ */
+s3_call_t *ngx_http_s3_call(ngx_http_s3_ctx_t *ctx, s3_call_pt handler);
+ngx_int_t ngx_http_s3_asked(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    int status);
+
+
+/* ngx_http_s3_error.c */
+
+/*
+ * Send ctx->fail as S3's XML: discards the body, or closes the connection
+ * where it was read in part.  Returns what an output filter does.
+ */
+ngx_int_t ngx_http_s3_send_error(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+/* Note the error (s3_fail()) and send it. */
+ngx_int_t ngx_http_s3_refuse(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_error_e error, const char *message);
+/* The S3 error of what the store said, noted in ctx->fail. */
+s3_error_e ngx_http_s3_store_error(ngx_http_s3_ctx_t *ctx, int status);
+/* The same for a body; b->error is set. */
+s3_error_e ngx_http_s3_body_error(ngx_http_s3_ctx_t *ctx, s3_body_t *b);
+/*
+ * End a request that waits: release, send ctx->fail (after the header: close
+ * the connection), finalize.
+ */
+void ngx_http_s3_end_failed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx);
+/* The error document and its size; NULL without memory. */
+ngx_chain_t *ngx_http_s3_error_document(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, size_t *size);
+
+/* ngx_http_s3_response.c: answers */
+
+/* NGX_OK or NGX_ERROR.  name: lower case or as shown; value is not copied. */
+ngx_int_t ngx_http_s3_add_header(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value);
+/* Header alone, no body; finishes the answer. */
+ngx_int_t ngx_http_s3_send_empty(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, ngx_uint_t status);
+/* An XML document; NULL: 500. */
+ngx_int_t ngx_http_s3_send_document(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, ngx_chain_t *out, size_t size);
+
+/*
+ * Rows of an object.
+ *
+ *     etag        MD5 16            or     MD5 16 | u32 LE parts
+ *                 "9e107d9d..."            "9e107d9d...-12"
+ *
+ *     checksum    +-----------+------+---------+
+ *                 | algorithm | type | digest  |   algorithm: s3_checksum_e
+ *                 +-----------+------+---------+   type: 0 FULL_OBJECT,
+ *                                                        1 COMPOSITE
+ */
+#define NGX_HTTP_S3_CHECKSUM_LEN   (2 + S3_CHECKSUM_DIGEST_MAX)
+#define NGX_HTTP_S3_ETAG_LEN       (32 + 1 + NGX_INT32_LEN)
+
+/* without quotes, in the pool; len 0: no memory or not an etag */
+ngx_str_t ngx_http_s3_etag_text(ngx_pool_t *pool, s3_slice_t etag);
+/* 16 or 20 bytes in "buf"; a text that is no etag gives one nobody has */
+s3_slice_t ngx_http_s3_etag_parse(ngx_str_t *text, u_char buf[20]);
+s3_slice_t ngx_http_s3_checksum_row(s3_checksum_e algorithm,
+    const u_char *digest, u_char buf[NGX_HTTP_S3_CHECKSUM_LEN]);
+/* NULL: none, or damaged; *type points to a constant */
+const s3_checksum_info_t *ngx_http_s3_checksum_read(s3_slice_t row,
+    s3_checksum_e *algorithm, const u_char **digest, ngx_str_t *type);
+/* x-amz-checksum-NAME and x-amz-checksum-type */
+ngx_int_t ngx_http_s3_add_checksum(ngx_http_request_t *r, s3_slice_t row);
+/* "etag" in quotes */
+ngx_int_t ngx_http_s3_add_etag(ngx_http_request_t *r, ngx_str_t *etag);
+
+
+/*
+ * ngx_http_s3_body.c: a request's body, from nginx's buffers through the
+ * decoder into a sink, never more of it in memory than nginx's own buffer.
+ */
+struct ngx_http_s3_payload_s {
+    s3_body_t                     body;
+    s3_chunked_key_t              key;
+    char                          scope[S3_SIGV4_SCOPE_MAX];
+    ngx_uint_t                    refs;
+};
+
+/*
+ * Looks at everything the headers say about the body, before a byte of it is
+ * read.  S3_OK, or the error, noted in ctx->fail.  max: bytes of payload.
+ */
+s3_error_e ngx_http_s3_payload_create(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, uint64_t max);
+/* one reference: the request's, the upload's */
+void ngx_http_s3_payload_release(ngx_http_s3_payload_t *payload);
+
+/*
+ * Begin to read; sink gets the payload, received is called when the HTTP body
+ * has ended well.  On failure the request is ended.  The request holds a
+ * count.
+ */
+void ngx_http_s3_receive(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    ngx_http_s3_sink_pt sink, ngx_http_s3_next_pt received);
+/* the sink takes bytes again */
+void ngx_http_s3_receive_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx);
+
+
+/* operations: handlers of the content phase, r and ctx are checked */
+
+ngx_int_t ngx_http_s3_list_buckets(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_create_bucket(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_head_bucket(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_delete_bucket(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_get_bucket_location(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_list_objects_v2(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_put_object(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_get_object(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_delete_object(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+
+
+/* ngx_http_s3_variables.c, ngx_http_s3_filter.c: init, NGX_OK or NGX_ERROR */
+
+ngx_int_t ngx_http_s3_add_variables(ngx_conf_t *cf);
+void ngx_http_s3_init_filters(void);
+
+
+#define ngx_http_s3_slice(s)                                                 \
+    ((s3_slice_t) { (const uint8_t *) (s).data, (s).len })
+
+
+#endif /* _NGX_HTTP_S3_H_INCLUDED_ */

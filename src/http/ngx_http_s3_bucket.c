@@ -1,0 +1,307 @@
+
+/*
+ * CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation
+ *
+ * A bucket that is there already is 409 BucketAlreadyOwnedByYou in every
+ * region.  S3 answers 200 in us-east-1 "for legacy compatibility" (S3 API
+ * Reference, CreateBucket) and 409 everywhere else; newer servers give 409,
+ * and code written for S3 has to know it.
+ */
+
+
+#include "ngx_http_s3.h"
+#include "s3_bucket.h"
+
+
+static size_t ngx_http_s3_bucket_sink(ngx_http_s3_ctx_t *ctx, const u_char *p,
+    size_t len);
+static void ngx_http_s3_bucket_received(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+static ngx_int_t ngx_http_s3_bucket_commit(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, ngx_uint_t op);
+static void ngx_http_s3_bucket_committed(s3_call_t *call);
+static ngx_int_t ngx_http_s3_bucket_ask(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+static void ngx_http_s3_bucket_found(s3_call_t *call);
+static ngx_int_t ngx_http_s3_bucket_answer(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+
+
+ngx_int_t
+ngx_http_s3_create_bucket(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    int  state;
+
+    state = s3_client_state(ngx_http_s3_client(r));
+
+    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
+        (void) ngx_http_s3_store_error(ctx, state);
+        return ngx_http_s3_send_error(r, ctx);
+    }
+
+    /* clients send no body and no length where they need none */
+
+    if (r->headers_in.content_length_n <= 0 && !r->headers_in.chunked) {
+        return ngx_http_s3_bucket_commit(r, ctx, S3_COMMIT_CREATE_BUCKET);
+    }
+
+    if (ngx_http_s3_payload_create(r, ctx, NGX_HTTP_S3_MAX_XML) != S3_OK) {
+        ngx_http_s3_release(ctx);
+        return ngx_http_s3_send_error(r, ctx);
+    }
+
+    ctx->document = ngx_create_temp_buf(r->pool, NGX_HTTP_S3_MAX_XML);
+    if (ctx->document == NULL) {
+        ngx_http_s3_release(ctx);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->main->count++;
+
+    ngx_http_s3_receive(r, ctx, ngx_http_s3_bucket_sink,
+                        ngx_http_s3_bucket_received);
+
+    return NGX_DONE;
+}
+
+
+static size_t
+ngx_http_s3_bucket_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
+{
+    ngx_buf_t  *b;
+
+    b = ctx->document;
+
+    if (len > (size_t) (b->end - b->last)) {
+        (void) s3_fail(&ctx->fail, S3_ERR_MAX_MESSAGE_LENGTH_EXCEEDED, NULL);
+        return 0;
+    }
+
+    s3_body_update(&ctx->payload->body, p, len);
+
+    b->last = ngx_cpymem(b->last, p, len);
+
+    return len;
+}
+
+
+static void
+ngx_http_s3_bucket_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    ngx_int_t                rc;
+    ngx_chain_t              in;
+    ngx_http_s3_loc_conf_t  *lcf;
+
+    if (s3_body_finish(&ctx->payload->body) != S3_BODY_OK) {
+        (void) ngx_http_s3_body_error(ctx, &ctx->payload->body);
+        ngx_http_s3_end_failed(r, ctx);
+        return;
+    }
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
+
+    in.buf = ctx->document;
+    in.next = NULL;
+
+    if (s3_bucket_configuration_read(r->pool,
+                                     ngx_buf_size(in.buf) ? &in : NULL,
+                                     &lcf->region, &ctx->fail)
+        != S3_OK)
+    {
+        ngx_http_s3_end_failed(r, ctx);
+        return;
+    }
+
+    rc = ngx_http_s3_bucket_commit(r, ctx, S3_COMMIT_CREATE_BUCKET);
+
+    /* committing took a count, or ended in an answer: one is still ours */
+
+    ngx_http_finalize_request(r, rc);
+}
+
+
+ngx_int_t
+ngx_http_s3_delete_bucket(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    int  state;
+
+    state = s3_client_state(ngx_http_s3_client(r));
+
+    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
+        (void) ngx_http_s3_store_error(ctx, state);
+        return ngx_http_s3_send_error(r, ctx);
+    }
+
+    return ngx_http_s3_bucket_commit(r, ctx, S3_COMMIT_DELETE_BUCKET);
+}
+
+
+static ngx_int_t
+ngx_http_s3_bucket_commit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    ngx_uint_t op)
+{
+    int          status;
+    s3_commit_t  commit;
+
+    ngx_memzero(&commit, sizeof(s3_commit_t));
+
+    commit.op = op;
+    commit.bucket = ngx_http_s3_slice(ctx->target.bucket);
+
+    status = s3_client_commit(ngx_http_s3_client(r),
+                              ngx_http_s3_call(ctx,
+                                               ngx_http_s3_bucket_committed),
+                              &commit);
+
+    return ngx_http_s3_asked(r, ctx, status);
+}
+
+
+static void
+ngx_http_s3_bucket_committed(s3_call_t *call)
+{
+    int                  status;
+    u_char              *p;
+    ngx_int_t            rc;
+    ngx_str_t            location;
+    ngx_connection_t    *c;
+    ngx_http_s3_ctx_t   *ctx;
+    ngx_http_request_t  *r;
+
+    ctx = call->data;
+    ctx->calling = 0;
+
+    if (!ngx_http_s3_go_on(ctx)) {
+        return;
+    }
+
+    r = ctx->request;
+    c = r->connection;
+
+    status = call->status != S3_STORE_OK ? call->status
+                                         : call->verdict.status;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "s3 bucket: %s",
+                   s3_store_status_text(status));
+
+    if (status != S3_STORE_OK) {
+        (void) ngx_http_s3_store_error(ctx, status);
+        ngx_http_s3_end_failed(r, ctx);
+
+    } else if (ctx->operation->id == S3_OP_DELETE_BUCKET) {
+        ngx_http_finalize_request(r, ngx_http_s3_send_empty(r, ctx,
+                                                       NGX_HTTP_NO_CONTENT));
+
+    } else {
+
+        /* not headers_out.location, which nginx makes absolute */
+
+        rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+
+        p = ngx_pnalloc(r->pool, ctx->target.bucket.len + 1);
+
+        if (p) {
+            location.data = p;
+            location.len = ctx->target.bucket.len + 1;
+
+            *p++ = '/';
+            ngx_memcpy(p, ctx->target.bucket.data, ctx->target.bucket.len);
+
+            if (ngx_http_s3_add_header(r, "Location", &location) == NGX_OK) {
+                rc = ngx_http_s3_send_empty(r, ctx, NGX_HTTP_OK);
+            }
+        }
+
+        ngx_http_finalize_request(r, rc);
+    }
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+ngx_int_t
+ngx_http_s3_head_bucket(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    return ngx_http_s3_bucket_ask(r, ctx);
+}
+
+
+ngx_int_t
+ngx_http_s3_get_bucket_location(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    return ngx_http_s3_bucket_ask(r, ctx);
+}
+
+
+static ngx_int_t
+ngx_http_s3_bucket_ask(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    int           status;
+    s3_client_t  *client;
+
+    client = ngx_http_s3_client(r);
+    status = s3_client_state(client);
+
+    if (status != S3_STORE_UNAVAILABLE) {
+        status = s3_client_bucket(client,
+                                  ngx_http_s3_call(ctx,
+                                                   ngx_http_s3_bucket_found),
+                                  ngx_http_s3_slice(ctx->target.bucket));
+    }
+
+    return ngx_http_s3_asked(r, ctx, status);
+}
+
+
+static void
+ngx_http_s3_bucket_found(s3_call_t *call)
+{
+    ngx_connection_t    *c;
+    ngx_http_s3_ctx_t   *ctx;
+    ngx_http_request_t  *r;
+
+    ctx = call->data;
+    ctx->calling = 0;
+
+    if (!ngx_http_s3_go_on(ctx)) {
+        return;
+    }
+
+    r = ctx->request;
+    c = r->connection;
+
+    if (call->status != S3_STORE_OK) {
+        (void) ngx_http_s3_store_error(ctx, call->status);
+        ngx_http_s3_end_failed(r, ctx);
+
+    } else {
+        ngx_http_finalize_request(r, ngx_http_s3_bucket_answer(r, ctx));
+    }
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_s3_bucket_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    size_t                   size;
+    ngx_chain_t             *out;
+    ngx_http_s3_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
+
+    if (ngx_http_s3_add_header(r, "x-amz-bucket-region", &lcf->region)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ctx->operation->id == S3_OP_HEAD_BUCKET) {
+        return ngx_http_s3_send_empty(r, ctx, NGX_HTTP_OK);
+    }
+
+    out = s3_bucket_location_write(r->pool, &lcf->region, &size);
+
+    return ngx_http_s3_send_document(r, ctx, out, size);
+}

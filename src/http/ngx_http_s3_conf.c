@@ -1,0 +1,843 @@
+
+/*
+ * What the directives do: blocks, files, checks.  Every complaint names the
+ * file and the line, and says what to write instead.
+ */
+
+
+#include "ngx_http_s3.h"
+#include "s3_format.h"
+
+
+#define NGX_HTTP_S3_STORE_NAME_MAX  32
+#define NGX_HTTP_S3_RUNTIME_PATH    "s3/run"
+#define NGX_HTTP_S3_STATE_PATH      "s3/state"
+#define NGX_HTTP_S3_MIN_MEMORY      (4 * 1024 * 1024)
+#define NGX_HTTP_S3_MIN_CACHE       (512 * 1024)
+
+
+static char *ngx_http_s3_store_directive(ngx_conf_t *cf, ngx_command_t *dummy,
+    void *conf);
+static char *ngx_http_s3_store_disk(ngx_conf_t *cf,
+    ngx_http_s3_store_t *store, ngx_str_t *value);
+static ngx_int_t ngx_http_s3_full_path(ngx_conf_t *cf, ngx_str_t *path);
+static void ngx_http_s3_credentials_cleanup(void *data);
+static ngx_int_t ngx_http_s3_add_path(ngx_conf_t *cf, ngx_path_t **path,
+    char *name, ngx_path_manager_pt manager, void *data);
+static ngx_int_t ngx_http_s3_init_store(ngx_conf_t *cf,
+    ngx_http_s3_main_conf_t *mcf, ngx_http_s3_store_t *store);
+static ngx_int_t ngx_http_s3_check_disks(ngx_conf_t *cf,
+    ngx_http_s3_store_t *store);
+
+
+char *
+ngx_http_s3_store_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_s3_main_conf_t  *mcf = conf;
+
+    u_char                    ch;
+    char                     *rv;
+    ngx_str_t                *value;
+    ngx_uint_t                i;
+    ngx_conf_t                save;
+    ngx_http_s3_store_t      *store, **stores;
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0 || value[1].len > NGX_HTTP_S3_STORE_NAME_MAX) {
+        goto invalid;
+    }
+
+    for (i = 0; i < value[1].len; i++) {
+        ch = value[1].data[i];
+
+        if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')
+              || (ch >= '0' && ch <= '9') || ch == '_' || ch == '-'))
+        {
+            goto invalid;
+        }
+    }
+
+    stores = mcf->stores.elts;
+
+    for (i = 0; i < mcf->stores.nelts; i++) {
+        if (stores[i]->name.len == value[1].len
+            && ngx_strncmp(stores[i]->name.data, value[1].data, value[1].len)
+               == 0)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "store \"%V\" is defined twice, first in "
+                               "%s:%ui; give it another name",
+                               &value[1], stores[i]->file, stores[i]->line);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    store = ngx_pcalloc(cf->pool, sizeof(ngx_http_s3_store_t));
+    if (store == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    store->name = value[1];
+    store->parity = NGX_CONF_UNSET_UINT;
+    store->file = cf->conf_file->file.name.data;
+    store->line = cf->conf_file->line;
+
+    if (ngx_array_init(&store->disks, cf->pool, 4, sizeof(ngx_str_t))
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    stores = ngx_array_push(&mcf->stores);
+    if (stores == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *stores = store;
+
+    save = *cf;
+
+    cf->handler = ngx_http_s3_store_directive;
+    cf->handler_conf = (char *) store;
+
+    rv = ngx_conf_parse(cf, NULL);
+
+    *cf = save;
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (store->disks.nelts == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "store \"%V\" has no disks; add \"disk PATH;\" for "
+                           "each drive", &store->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (store->parity == NGX_CONF_UNSET_UINT) {
+        store->parity = store->disks.nelts / 2;
+    }
+
+    if (store->parity > store->disks.nelts / 2) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "parity %ui of store \"%V\" is more than half of "
+                           "its %ui disks; write \"parity %ui;\" or less",
+                           store->parity, &store->name, store->disks.nelts,
+                           store->disks.nelts / 2);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid store name \"%V\"; use 1 to %d letters, "
+                       "digits, \"_\" and \"-\"",
+                       &value[1], NGX_HTTP_S3_STORE_NAME_MAX);
+    return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_s3_store_directive(ngx_conf_t *cf, ngx_command_t *dummy, void *conf)
+{
+    ngx_http_s3_store_t  *store = conf;
+
+    ngx_int_t             n;
+    ngx_str_t            *value;
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[0].data, "disk") == 0) {
+
+        if (cf->args->nelts != 2) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"disk\" takes one path; write a \"disk\" "
+                               "for each drive");
+            return NGX_CONF_ERROR;
+        }
+
+        return ngx_http_s3_store_disk(cf, store, &value[1]);
+    }
+
+    if (ngx_strcmp(value[0].data, "parity") == 0) {
+
+        if (store->parity != NGX_CONF_UNSET_UINT) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"parity\" is duplicate");
+            return NGX_CONF_ERROR;
+        }
+
+        n = NGX_ERROR;
+
+        if (cf->args->nelts == 2) {
+            n = ngx_atoi(value[1].data, value[1].len);
+        }
+
+        if (n == NGX_ERROR) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid \"parity\"; write a number from 0 to "
+                               "half of the disks");
+            return NGX_CONF_ERROR;
+        }
+
+        store->parity = n;
+
+        return NGX_CONF_OK;
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "unknown directive \"%V\" in s3_store; it knows "
+                       "\"disk\" and \"parity\"", &value[0]);
+
+    return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_s3_store_disk(ngx_conf_t *cf, ngx_http_s3_store_t *store,
+    ngx_str_t *value)
+{
+    ngx_str_t                 path, *disk;
+    ngx_uint_t                i, s;
+    ngx_file_info_t           fi, other;
+    ngx_http_s3_store_t     **stores;
+    ngx_http_s3_main_conf_t  *mcf;
+
+    if (store->disks.nelts == S3_MAX_DISKS) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "store \"%V\" has more than %d disks; spread them "
+                           "over several stores", &store->name, S3_MAX_DISKS);
+        return NGX_CONF_ERROR;
+    }
+
+    if (value->len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "empty path of a disk; name its directory");
+        return NGX_CONF_ERROR;
+    }
+
+    path = *value;
+
+    if (ngx_http_s3_full_path(cf, &path) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_s3_module);
+    stores = mcf->stores.elts;
+
+    for (s = 0; s < mcf->stores.nelts; s++) {
+
+        disk = stores[s]->disks.elts;
+
+        for (i = 0; i < stores[s]->disks.nelts; i++) {
+
+            if (ngx_strcmp(disk[i].data, path.data) == 0) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "disk \"%V\" is named twice; each disk "
+                                   "needs a directory of its own", &path);
+                return NGX_CONF_ERROR;
+            }
+
+            /* a link, or a directory mounted twice */
+
+            if (ngx_file_info(path.data, &fi) != NGX_FILE_ERROR
+                && ngx_file_info(disk[i].data, &other) != NGX_FILE_ERROR
+                && fi.st_dev == other.st_dev && fi.st_ino == other.st_ino)
+            {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "disks \"%V\" and \"%V\" are the same "
+                                   "directory; each disk needs one of its own",
+                                   &disk[i], &path);
+                return NGX_CONF_ERROR;
+            }
+        }
+    }
+
+    disk = ngx_array_push(&store->disks);
+    if (disk == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *disk = path;
+
+    return NGX_CONF_OK;
+}
+
+
+/* absolute, "//" and "/./" and trailing slashes taken out, ends in NUL */
+
+static ngx_int_t
+ngx_http_s3_full_path(ngx_conf_t *cf, ngx_str_t *path)
+{
+    u_char     *p, *dst, *last;
+    ngx_str_t   full;
+
+    full = *path;
+
+    if (ngx_conf_full_name(cf->cycle, &full, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    path->data = ngx_pnalloc(cf->pool, full.len + 2);
+    if (path->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = full.data;
+    last = full.data + full.len;
+    dst = path->data;
+
+    while (p < last) {
+
+        if (*p == '/') {
+            while (p < last
+                   && (*p == '/'
+                       || (*p == '.' && p[-1] == '/'
+                           && (p + 1 == last || p[1] == '/'))))
+            {
+                p++;
+            }
+
+            *dst++ = '/';
+            continue;
+        }
+
+        *dst++ = *p++;
+    }
+
+    if (dst - path->data > 1 && dst[-1] == '/') {
+        dst--;
+    }
+
+    *dst = '\0';
+    path->len = dst - path->data;
+
+    return NGX_OK;
+}
+
+
+char *
+ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_s3_loc_conf_t      *lcf = conf;
+
+    ngx_str_t                   *value, path, s;
+    ngx_msec_t                   refresh;
+    ngx_uint_t                   i;
+    ngx_pool_cleanup_t          *cln;
+    ngx_http_s3_main_conf_t     *mcf;
+    ngx_http_s3_credentials_t   *c, **cp;
+    char                         err[S3_CREDENTIALS_TEXT];
+    char                         warning[S3_CREDENTIALS_TEXT];
+
+    if (lcf->credentials != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    refresh = 30000;
+
+    if (cf->args->nelts == 3) {
+
+        if (ngx_strncmp(value[2].data, "refresh=", 8) != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"; write "
+                               "\"refresh=TIME\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        s.data = value[2].data + 8;
+        s.len = value[2].len - 8;
+
+        refresh = ngx_parse_time(&s, 0);
+
+        if (refresh == (ngx_msec_t) NGX_ERROR || refresh < 100) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"; write a time such "
+                               "as \"refresh=30s\", at least 100ms", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    path = value[1];
+
+    if (ngx_conf_full_name(cf->cycle, &path, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_s3_module);
+    cp = mcf->credentials.elts;
+
+    for (i = 0; i < mcf->credentials.nelts; i++) {
+        if (cp[i]->path.len == path.len
+            && ngx_strncmp(cp[i]->path.data, path.data, path.len) == 0)
+        {
+            cp[i]->refresh = ngx_min(cp[i]->refresh, refresh);
+            lcf->credentials = cp[i];
+            return NGX_CONF_OK;
+        }
+    }
+
+    c = ngx_pcalloc(cf->pool, sizeof(ngx_http_s3_credentials_t));
+    if (c == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    c->path = path;
+    c->refresh = refresh;
+
+    c->set = s3_credentials_load((char *) path.data, &c->stamp, err, warning);
+
+    if (c->set == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "credentials not loaded: %s; the file holds one "
+                           "JSON object a line with \"access_key\" and "
+                           "\"secret_key\"", err);
+        return NGX_CONF_ERROR;
+    }
+
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+    if (cln == NULL) {
+        s3_credentials_release(c->set);
+        return NGX_CONF_ERROR;
+    }
+
+    cln->handler = ngx_http_s3_credentials_cleanup;
+    cln->data = c;
+
+    if (warning[0]) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0, "%s", warning);
+    }
+
+    cp = ngx_array_push(&mcf->credentials);
+    if (cp == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *cp = c;
+    lcf->credentials = c;
+
+    return NGX_CONF_OK;
+}
+
+
+static void
+ngx_http_s3_credentials_cleanup(void *data)
+{
+    ngx_http_s3_credentials_t  *c = data;
+
+    s3_credentials_release(c->set);
+    c->set = NULL;
+}
+
+
+/*
+ * As ngx_conf_set_path_slot(), without levels, and not yet in the cycle's list
+ * of paths: that is done where a store is defined.
+ */
+
+char *
+ngx_http_s3_path_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char        *p = conf;
+
+    ngx_str_t   *value;
+    ngx_path_t  *path, **slot;
+
+    slot = (ngx_path_t **) (p + cmd->offset);
+
+    if (*slot) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return "has an empty path; name a directory";
+    }
+
+    path = ngx_pcalloc(cf->pool, sizeof(ngx_path_t));
+    if (path == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    path->name = value[1];
+
+    if (ngx_http_s3_full_path(cf, &path->name) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    path->conf_file = cf->conf_file->file.name.data;
+    path->line = cf->conf_file->line;
+
+    *slot = path;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_s3_loc_conf_t    *lcf = conf;
+
+    ngx_str_t                 *value, *mount;
+    ngx_uint_t                 regex;
+    ngx_http_s3_srv_conf_t    *scf;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (lcf->store_name.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+#if (NGX_PCRE)
+    regex = (clcf->regex != NULL);
+#else
+    regex = 0;
+#endif
+
+    if (regex || clcf->named || clcf->noname || clcf->exact_match
+        || clcf->name.len == 0 || clcf->name.data[0] != '/')
+    {
+        return "needs a prefix location, whose name is the path to strip; "
+               "write it in \"location /\" or \"location /storage/\"";
+    }
+
+    lcf->store_name = value[1];
+    lcf->mount = clcf->name;
+    lcf->file = cf->conf_file->file.name.data;
+    lcf->line = cf->conf_file->line;
+
+    clcf->handler = ngx_http_s3_content_handler;
+
+    if (lcf->mount.len > 1 && lcf->mount.data[lcf->mount.len - 1] == '/') {
+        scf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_s3_module);
+
+        mount = ngx_array_push(&scf->mounts);
+        if (mount == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *mount = lcf->mount;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * Called for each location once all is read and nginx's core has merged its
+ * own: stores may be defined after they are used.
+ */
+
+char *
+ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
+    ngx_http_s3_loc_conf_t *conf)
+{
+    ngx_uint_t                  i;
+    ngx_http_s3_store_t       **stores;
+    ngx_http_s3_main_conf_t    *mcf;
+    ngx_http_core_srv_conf_t   *cscf;
+    ngx_http_core_loc_conf_t   *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->store_name.data == NULL) {
+
+        /* "if" and "limit_except" within a location of ours */
+
+        if (clcf->noname && prev->store) {
+            conf->store = prev->store;
+            conf->mount = prev->mount;
+            conf->errors = prev->errors;
+
+            if (clcf->lmt_excpt && clcf->handler == NULL) {
+                clcf->handler = ngx_http_s3_content_handler;
+            }
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_s3_module);
+    stores = mcf->stores.elts;
+
+    for (i = 0; i < mcf->stores.nelts; i++) {
+        if (stores[i]->name.len == conf->store_name.len
+            && ngx_strncmp(stores[i]->name.data, conf->store_name.data,
+                           conf->store_name.len)
+               == 0)
+        {
+            conf->store = stores[i];
+            break;
+        }
+    }
+
+    if (conf->store == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "store \"%V\" is not defined; add \"s3_store %V { disk "
+                      "PATH; ... }\" to http{} in %s:%ui",
+                      &conf->store_name, &conf->store_name, conf->file,
+                      conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->credentials == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "s3_serve without credentials: nobody could sign a "
+                      "request; add \"s3_credentials FILE;\" in %s:%ui",
+                      conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->region.len == 0 || conf->region.len > 32) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "invalid s3_region \"%V\"; write 1 to 32 characters "
+                      "such as \"us-east-1\" for %s:%ui",
+                      &conf->region, conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->timeout == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "s3_timeout is 0; write a time such as \"10s\" for "
+                      "%s:%ui", conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    if (clcf->satisfy == NGX_HTTP_SATISFY_ANY) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"satisfy any\" would let requests in without a "
+                      "signature; write \"satisfy all;\" in the location of "
+                      "s3_serve in %s:%ui", conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    cscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+
+    if (cscf->ignore_invalid_headers) {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "nginx drops headers with \"_\" or \".\" in their "
+                      "names, metadata and signatures break; add \"include "
+                      "s3_params;\" to the server of s3_serve in %s:%ui",
+                      conf->file, conf->line);
+    }
+
+    if (clcf->client_max_body_size != 0
+        && (uint64_t) clcf->client_max_body_size < NGX_HTTP_S3_MAX_PUT)
+    {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "client_max_body_size is %O bytes, S3 allows 5g in one "
+                      "upload; add \"include s3_params;\" to the server of "
+                      "s3_serve in %s:%ui",
+                      clcf->client_max_body_size, conf->file, conf->line);
+    }
+
+    conf->errors = 1;
+
+    /*
+     * Errors found before a location is (a bad request line, too large
+     * headers) are answered with the server's configuration.
+     */
+
+    if (conf->mount.len == 1) {
+        prev->errors = 1;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_int_t
+ngx_http_s3_init_stores(ngx_conf_t *cf, ngx_http_s3_main_conf_t *mcf)
+{
+    ngx_uint_t             i;
+    ngx_http_s3_store_t  **stores;
+
+    if (mcf->memory < NGX_HTTP_S3_MIN_MEMORY) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "s3_memory is less than 4m: not even two uploads fit; "
+                      "write \"s3_memory 32m;\" in http{}");
+        return NGX_ERROR;
+    }
+
+    if (mcf->index_cache < NGX_HTTP_S3_MIN_CACHE) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "s3_index_cache is less than 512k; write "
+                      "\"s3_index_cache 8m;\" in http{}");
+        return NGX_ERROR;
+    }
+
+    if (mcf->disk_timeout == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "s3_disk_timeout is 0: every disk would be late; write "
+                      "\"s3_disk_timeout 2s;\" in http{}");
+        return NGX_ERROR;
+    }
+
+    /*
+     * The runtime path's manager is what makes nginx start its cache manager
+     * process, in which our store processes are.
+     */
+
+    if (ngx_http_s3_add_path(cf, &mcf->runtime_path, NGX_HTTP_S3_RUNTIME_PATH,
+                             ngx_http_s3_manager, mcf)
+        != NGX_OK
+        || ngx_http_s3_add_path(cf, &mcf->state_path, NGX_HTTP_S3_STATE_PATH,
+                                NULL, &mcf->state_path)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    stores = mcf->stores.elts;
+
+    for (i = 0; i < mcf->stores.nelts; i++) {
+        if (ngx_http_s3_init_store(cf, mcf, stores[i]) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        if (ngx_test_config
+            && ngx_http_s3_check_disks(cf, stores[i]) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_s3_add_path(ngx_conf_t *cf, ngx_path_t **slot, char *name,
+    ngx_path_manager_pt manager, void *data)
+{
+    ngx_err_t    err;
+    ngx_path_t  *path;
+
+    path = *slot;
+
+    if (path == NULL) {
+        path = ngx_pcalloc(cf->pool, sizeof(ngx_path_t));
+        if (path == NULL) {
+            return NGX_ERROR;
+        }
+
+        path->name.data = (u_char *) name;
+        path->name.len = ngx_strlen(name);
+
+        if (ngx_http_s3_full_path(cf, &path->name) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    path->manager = manager;
+    path->data = data;
+
+    *slot = path;
+
+    if (ngx_add_path(cf, slot) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /* nginx makes the last directory of a path, and gives it to the workers */
+
+    err = ngx_create_full_path(path->name.data, 0755);
+
+    if (err) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, err,
+                      ngx_create_dir_n " for \"%V\" failed", &path->name);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_s3_init_store(ngx_conf_t *cf, ngx_http_s3_main_conf_t *mcf,
+    ngx_http_s3_store_t *store)
+{
+    u_char       *p;
+    ngx_str_t    *disk;
+    ngx_uint_t    i;
+    s3_conf_t    *conf;
+    const char  **disks;
+
+    conf = &store->conf;
+
+    p = ngx_pnalloc(cf->pool, store->name.len + 1);
+    disks = ngx_palloc(cf->pool, store->disks.nelts * sizeof(char *));
+
+    if (p == NULL || disks == NULL) {
+        return NGX_ERROR;
+    }
+
+    (void) ngx_cpystrn(p, store->name.data, store->name.len + 1);
+
+    disk = store->disks.elts;
+
+    for (i = 0; i < store->disks.nelts; i++) {
+        disks[i] = (const char *) disk[i].data;
+    }
+
+    conf->name = (const char *) p;
+    conf->runtime = (const char *) mcf->runtime_path->name.data;
+    conf->state = (const char *) mcf->state_path->name.data;
+    conf->ndisks = store->disks.nelts;
+    conf->disks = disks;
+    conf->parity = store->parity;
+    conf->late = mcf->disk_timeout;
+    conf->threads = mcf->disk_threads;
+    conf->compute = mcf->compute_threads;
+    conf->memory = mcf->memory;
+    conf->cache = mcf->index_cache;
+
+    return NGX_OK;
+}
+
+
+/*
+ * A set that was formed with other numbers is another set.  Only "nginx -t"
+ * looks: the master must not wait for a disk that hangs; what the store
+ * process finds it says in the log.
+ */
+
+static ngx_int_t
+ngx_http_s3_check_disks(ngx_conf_t *cf, ngx_http_s3_store_t *store)
+{
+    ngx_str_t    *disk;
+    ngx_uint_t    i;
+    s3_format_t   f;
+
+    disk = store->disks.elts;
+
+    for (i = 0; i < store->disks.nelts; i++) {
+
+        if (s3_format_check((char *) disk[i].data, store->disks.nelts,
+                            store->parity, &f)
+            != EINVAL)
+        {
+            continue;
+        }
+
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "disk \"%V\" belongs to a set of %ui disks with parity "
+                      "%ui, store \"%V\" has %ui with parity %ui; write it as "
+                      "it was formed in %s:%ui",
+                      &disk[i], (ngx_uint_t) f.ndisks, (ngx_uint_t) f.parity,
+                      &store->name, store->disks.nelts, store->parity,
+                      store->file, store->line);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}

@@ -1,0 +1,106 @@
+
+/*
+ * DeleteObject: 204 whether there was such a key or not (S3 API Reference).
+ * If-Match: the key must be there, and be the one.
+ */
+
+
+#include "ngx_http_s3.h"
+
+
+static void ngx_http_s3_delete_done(s3_call_t *call);
+
+
+ngx_int_t
+ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    int           state;
+    u_char        if_match[20];
+    s3_client_t  *client;
+    s3_commit_t   commit;
+
+    if (s3_condition_write(ctx->headers.elts, ctx->headers.nelts,
+                           &ctx->condition, &ctx->fail)
+        != S3_OK)
+    {
+        return ngx_http_s3_send_error(r, ctx);
+    }
+
+    client = ngx_http_s3_client(r);
+    state = s3_client_state(client);
+
+    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
+        (void) ngx_http_s3_store_error(ctx, state);
+        return ngx_http_s3_send_error(r, ctx);
+    }
+
+    ngx_memzero(&commit, sizeof(s3_commit_t));
+
+    commit.op = S3_COMMIT_DELETE;
+    commit.bucket = ngx_http_s3_slice(ctx->target.bucket);
+    commit.key = ngx_http_s3_slice(ctx->target.key);
+
+    switch (ctx->condition.type) {
+
+    case S3_CONDITION_EXISTS:
+        commit.conditions = S3_IF_MATCH_ANY;
+        break;
+
+    case S3_CONDITION_ETAG:
+        commit.conditions = S3_IF_MATCH;
+        commit.if_match = ngx_http_s3_etag_parse(&ctx->condition.etag,
+                                                 if_match);
+        break;
+
+    case S3_CONDITION_ABSENT:
+        return ngx_http_s3_refuse(r, ctx, S3_ERR_NOT_IMPLEMENTED, NULL);
+
+    default:
+        break;
+    }
+
+    return ngx_http_s3_asked(r, ctx,
+                             s3_client_commit(client,
+                                ngx_http_s3_call(ctx, ngx_http_s3_delete_done),
+                                &commit));
+}
+
+
+static void
+ngx_http_s3_delete_done(s3_call_t *call)
+{
+    int                  status;
+    ngx_connection_t    *c;
+    ngx_http_s3_ctx_t   *ctx;
+    ngx_http_request_t  *r;
+
+    ctx = call->data;
+    ctx->calling = 0;
+
+    if (!ngx_http_s3_go_on(ctx)) {
+        return;
+    }
+
+    r = ctx->request;
+    c = r->connection;
+
+    status = call->status != S3_STORE_OK ? call->status
+                                         : call->verdict.status;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "s3 delete: %s",
+                   s3_store_status_text(status));
+
+    if (status == S3_STORE_OK
+        || (status == S3_STORE_NO_SUCH_KEY
+            && ctx->condition.type == S3_CONDITION_NONE))
+    {
+        ngx_http_finalize_request(r, ngx_http_s3_send_empty(r, ctx,
+                                                       NGX_HTTP_NO_CONTENT));
+
+    } else {
+        (void) ngx_http_s3_store_error(ctx, status);
+        ngx_http_s3_end_failed(r, ctx);
+    }
+
+    ngx_http_run_posted_requests(c);
+}

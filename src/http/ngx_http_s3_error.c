@@ -1,0 +1,278 @@
+
+/*
+ * Errors, as S3 answers them.
+ *
+ *     HTTP/1.1 404 Not Found
+ *     x-amz-request-id: 4442587FB7D0A2F9
+ *     Content-Type: application/xml
+ *
+ *     <?xml version="1.0" encoding="UTF-8"?>
+ *     <Error>
+ *       <Code>NoSuchKey</Code>
+ *       <Message>The specified key does not exist.</Message>
+ *       <Key>photos/a.jpg</Key>
+ *       <Resource>/bucket/photos/a.jpg</Resource>
+ *       <RequestId>4442587FB7D0A2F9</RequestId>
+ *     </Error>
+ */
+
+
+#include "ngx_http_s3.h"
+#include "s3_xml.h"
+
+
+static ngx_int_t ngx_http_s3_error_headers(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+
+
+ngx_int_t
+ngx_http_s3_send_error(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    size_t             size;
+    ngx_int_t          rc;
+    ngx_uint_t         level;
+    ngx_chain_t       *out, *cl;
+    const s3_error_t  *e;
+
+    e = s3_error(ctx->fail.error);
+
+    level = NGX_LOG_INFO;
+
+    if (e->status >= NGX_HTTP_INTERNAL_SERVER_ERROR
+        && e->status != NGX_HTTP_NOT_IMPLEMENTED)
+    {
+        level = NGX_LOG_ERR;
+    }
+
+    ngx_log_error(level, r->connection->log, 0, "s3 %V: %V", &e->code,
+                  ctx->fail.message.len ? &ctx->fail.message : &e->message);
+
+    ctx->own = 1;
+
+    /*
+     * A client that waits for "100 Continue" sees the refusal first and may
+     * send no body at all, or all of it: what comes next on the connection is
+     * not to be known (RFC 9110, section 10.1.1).
+     */
+
+    if (r->headers_in.expect && !r->expect_tested) {
+        r->keepalive = 0;
+    }
+
+    r->expect_tested = 1;
+
+    if (ngx_http_discard_request_body(r) != NGX_OK || r->reading_body) {
+        r->keepalive = 0;
+    }
+
+    r->headers_out.status = e->status;
+    r->headers_out.status_line.len = 0;
+    r->disable_not_modified = 1;
+
+    if (e->status == NGX_HTTP_NOT_MODIFIED) {
+        rc = ngx_http_send_header(r);
+
+        if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+            return rc;
+        }
+
+        return ngx_http_send_special(r, NGX_HTTP_LAST);
+    }
+
+    ngx_http_clear_last_modified(r);
+    ngx_http_clear_etag(r);
+    ngx_http_clear_accept_ranges(r);
+
+    out = ngx_http_s3_error_document(r, ctx, &size);
+    if (out == NULL || ngx_http_s3_error_headers(r, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    for (cl = out; cl->next; cl = cl->next) { /* void */ }
+
+    cl->buf->last_buf = 1;
+    cl->buf->last_in_chain = 1;
+
+    ngx_http_clear_content_length(r);
+
+    r->headers_out.content_length_n = size;
+    ngx_str_set(&r->headers_out.content_type, "application/xml");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    return ngx_http_output_filter(r, out);
+}
+
+
+static ngx_int_t
+ngx_http_s3_error_headers(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    ngx_str_t    value;
+    ngx_uint_t   i;
+
+    switch (ctx->fail.error) {
+
+    case S3_ERR_SERVICE_UNAVAILABLE:
+    case S3_ERR_SLOW_DOWN:
+        ngx_str_set(&value, "1");
+        return ngx_http_s3_add_header(r, "Retry-After", &value);
+
+    case S3_ERR_INVALID_RANGE:
+
+        /* RFC 9110, section 15.5.17 */
+
+        for (i = 0; i < ctx->fail.nelements; i++) {
+            if (ngx_strncmp(ctx->fail.elements[i].name.data,
+                            "ActualObjectSize",
+                            ctx->fail.elements[i].name.len)
+                == 0)
+            {
+                value.data = ngx_pnalloc(r->pool, sizeof("bytes */") - 1
+                                     + ctx->fail.elements[i].value.len);
+                if (value.data == NULL) {
+                    return NGX_ERROR;
+                }
+
+                value.len = ngx_sprintf(value.data, "bytes */%V",
+                                        &ctx->fail.elements[i].value)
+                            - value.data;
+
+                return ngx_http_s3_add_header(r, "Content-Range", &value);
+            }
+        }
+
+        return NGX_OK;
+
+    default:
+        return NGX_OK;
+    }
+}
+
+
+ngx_int_t
+ngx_http_s3_refuse(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_error_e error, const char *message)
+{
+    (void) s3_fail(&ctx->fail, error, message);
+
+    return ngx_http_s3_send_error(r, ctx);
+}
+
+
+/*
+ * 503 ServiceUnavailable is what SDKs try again later, 503 SlowDown what they
+ * try again with longer pauses.  A full store is ServiceUnavailable too: S3
+ * knows no such error, 507 is not tried again by old SDKs, and space is made
+ * by deleting.
+ */
+
+s3_error_e
+ngx_http_s3_store_error(ngx_http_s3_ctx_t *ctx, int status)
+{
+    switch (status) {
+
+    case S3_STORE_NO_SUCH_BUCKET:
+        return s3_fail(&ctx->fail, S3_ERR_NO_SUCH_BUCKET, NULL);
+
+    case S3_STORE_NO_SUCH_KEY:
+        return s3_fail(&ctx->fail, S3_ERR_NO_SUCH_KEY, NULL);
+
+    case S3_STORE_BUCKET_EXISTS:
+        return s3_fail(&ctx->fail, S3_ERR_BUCKET_ALREADY_OWNED_BY_YOU, NULL);
+
+    case S3_STORE_BUCKET_NOT_EMPTY:
+        return s3_fail(&ctx->fail, S3_ERR_BUCKET_NOT_EMPTY, NULL);
+
+    case S3_STORE_PRECONDITION_FAILED:
+        return s3_fail(&ctx->fail, S3_ERR_PRECONDITION_FAILED, NULL);
+
+    case S3_STORE_CONFLICT:
+        return s3_fail(&ctx->fail, S3_ERR_CONDITIONAL_REQUEST_CONFLICT, NULL);
+
+    case S3_STORE_READ_ONLY:
+        return s3_fail(&ctx->fail, S3_ERR_SERVICE_UNAVAILABLE,
+                       "Too many disks are missing to write; reading works.");
+
+    case S3_STORE_UNAVAILABLE:
+        return s3_fail(&ctx->fail, S3_ERR_SERVICE_UNAVAILABLE,
+                       "Too many disks are missing.");
+
+    case S3_STORE_BUSY:
+    case S3_STORE_SHARDS_MISSING:
+    case S3_STORE_UNKNOWN:
+        return s3_fail(&ctx->fail, S3_ERR_SLOW_DOWN, NULL);
+
+    case S3_STORE_NO_SPACE:
+        return s3_fail(&ctx->fail, S3_ERR_SERVICE_UNAVAILABLE,
+                       "The disks are full.");
+
+    default:
+        ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0,
+                      "store: %s", s3_store_status_text(status));
+
+        return s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
+    }
+}
+
+
+s3_error_e
+ngx_http_s3_body_error(ngx_http_s3_ctx_t *ctx, s3_body_t *b)
+{
+    if (b->detail) {
+        ngx_log_error(NGX_LOG_INFO, ctx->request->connection->log, 0,
+                      "request body: %s", b->detail);
+    }
+
+    return s3_failf(ctx->request->pool, &ctx->fail,
+                    s3_error_by_code(s3_body_error_code(b->error)), "%s",
+                    b->message);
+}
+
+
+void
+ngx_http_s3_end_failed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    ngx_connection_t  *c;
+
+    c = r->connection;
+
+    ngx_http_s3_release(ctx);
+
+    if (c->read->timer_set) {
+        ngx_del_timer(c->read);
+    }
+
+    r->read_event_handler = ngx_http_block_reading;
+
+    if (!r->header_sent) {
+        ngx_http_finalize_request(r, ngx_http_s3_send_error(r, ctx));
+        return;
+    }
+
+    /* the client must see that the body is short */
+
+    ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                  "s3 %V after the header was sent, closing the connection",
+                  &s3_error(ctx->fail.error)->code);
+
+    c->error = 1;
+
+    ngx_http_finalize_request(r, NGX_ERROR);
+}
+
+
+ngx_chain_t *
+ngx_http_s3_error_document(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    size_t *size)
+{
+    return s3_xml_error(r->pool, &ctx->fail,
+                        ctx->target.path.len ? &ctx->target.path : &r->uri,
+                        &ctx->target.bucket, &ctx->target.key,
+                        &ctx->request_id, NULL, size);
+}

@@ -1,0 +1,677 @@
+
+/*
+ * GetObject and HeadObject
+ *
+ *     look up      conditions, range
+ *     download     the first piece is there, or computed: only now the header
+ *                  is sent, so that what cannot be read is an S3 error
+ *     pieces       out of the store's memory into nginx's output; one is asked
+ *                  for while others are sent, up to GET_PIECES of them
+ *
+ * No range filter of nginx's, no gzip, no not-modified filter: S3 has rules of
+ * its own for all three.
+ */
+
+
+#include "ngx_http_s3.h"
+#include "s3_metadata.h"
+
+
+#define NGX_HTTP_S3_GET_PIECES    4
+#define NGX_HTTP_S3_GET_ATTEMPTS  4
+
+
+static ngx_int_t ngx_http_s3_get_ask(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+static void ngx_http_s3_get_found(s3_call_t *call);
+static void ngx_http_s3_get_answer(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, s3_object_t *object);
+static ngx_int_t ngx_http_s3_get_headers(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, s3_object_t *object, ngx_str_t *etag);
+static ngx_int_t ngx_http_s3_get_metadata(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, s3_object_t *object);
+static void ngx_http_s3_get_inline(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, s3_object_t *object);
+static void ngx_http_s3_get_piece(s3_download_t *download, void *data,
+    s3_download_event_e event, int status, const uint8_t *p, size_t len);
+static void ngx_http_s3_get_failed(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, int status);
+static ngx_int_t ngx_http_s3_get_send(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, const uint8_t *p, size_t len);
+static void ngx_http_s3_get_run(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, ngx_chain_t *out);
+static void ngx_http_s3_get_writer(ngx_http_request_t *r);
+
+
+ngx_int_t
+ngx_http_s3_get_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    int  state;
+
+    state = s3_client_state(ngx_http_s3_client(r));
+
+    if (state == S3_STORE_UNAVAILABLE) {
+        (void) ngx_http_s3_store_error(ctx, state);
+        return ngx_http_s3_send_error(r, ctx);
+    }
+
+    if (ngx_http_discard_request_body(r) != NGX_OK) {
+        r->keepalive = 0;
+    }
+
+    return ngx_http_s3_get_ask(r, ctx);
+}
+
+
+static ngx_int_t
+ngx_http_s3_get_ask(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    int  status;
+
+    status = s3_client_lookup(ngx_http_s3_client(r),
+                              ngx_http_s3_call(ctx, ngx_http_s3_get_found),
+                              ngx_http_s3_slice(ctx->target.bucket),
+                              ngx_http_s3_slice(ctx->target.key));
+
+    return ngx_http_s3_asked(r, ctx, status);
+}
+
+
+static void
+ngx_http_s3_get_found(s3_call_t *call)
+{
+    s3_object_t          object;
+    ngx_connection_t    *c;
+    ngx_http_s3_ctx_t   *ctx;
+    ngx_http_request_t  *r;
+
+    ctx = call->data;
+    ctx->calling = 0;
+
+    /* the call goes with the request */
+
+    object = call->object;
+
+    if (!ngx_http_s3_go_on(ctx)) {
+        s3_object_free(&object);
+        return;
+    }
+
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "s3 look-up: %s",
+                   s3_store_status_text(call->status));
+
+    if (call->status != S3_STORE_OK) {
+        (void) ngx_http_s3_store_error(ctx, call->status);
+        ngx_http_s3_end_failed(r, ctx);
+
+    } else {
+        ngx_http_s3_get_answer(r, ctx, &object);
+    }
+
+    s3_object_free(&object);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_s3_get_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_object_t *object)
+{
+    ngx_int_t                rc;
+    ngx_str_t                etag, value;
+    s3_header_t             *h;
+    ngx_http_s3_loc_conf_t  *lcf;
+
+    etag = ngx_http_s3_etag_text(r->pool, object->etag);
+
+    if (etag.len == 0) {
+        (void) ngx_http_s3_store_error(ctx, S3_STORE_DAMAGED);
+        goto failed;
+    }
+
+    if (s3_condition_read(ctx->headers.elts, ctx->headers.nelts, &etag,
+                          object->mtime / 1000, &ctx->fail)
+        != S3_OK)
+    {
+        if (ctx->fail.error == S3_ERR_NOT_MODIFIED) {
+            if (ngx_http_s3_add_etag(r, &etag) != NGX_OK) {
+                goto error;
+            }
+
+            r->headers_out.last_modified_time = object->mtime / 1000;
+        }
+
+        goto failed;
+    }
+
+    h = ngx_http_s3_header_in(ctx, "range");
+
+    if (s3_range_parse(h ? &h->value : NULL, object->size, &ctx->range)
+        != S3_OK)
+    {
+        (void) s3_fail(&ctx->fail, S3_ERR_INVALID_RANGE, NULL);
+
+        if (h) {
+            s3_fail_element(&ctx->fail, "RangeRequested", &h->value);
+        }
+
+        value.data = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+        if (value.data == NULL) {
+            goto error;
+        }
+
+        value.len = ngx_sprintf(value.data, "%uL", object->size) - value.data;
+        s3_fail_element(&ctx->fail, "ActualObjectSize", &value);
+
+        goto failed;
+    }
+
+    rc = ngx_http_s3_get_headers(r, ctx, object, &etag);
+
+    if (rc == NGX_DECLINED) {
+        goto failed;
+    }
+
+    if (rc != NGX_OK) {
+        goto error;
+    }
+
+    ctx->rest = ctx->range.length;
+
+    if (ctx->operation->id == S3_OP_HEAD_OBJECT || ctx->rest == 0) {
+        ctx->own = 1;
+
+        rc = ngx_http_send_header(r);
+
+        if (rc != NGX_ERROR && rc <= NGX_OK && !r->header_only) {
+            rc = ngx_http_send_special(r, NGX_HTTP_LAST);
+        }
+
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    if (object->is_inline) {
+        ngx_http_s3_get_inline(r, ctx, object);
+        return;
+    }
+
+    ctx->download = s3_download_create(ngx_http_s3_client(r), object,
+                                       ctx->range.offset, ctx->range.length,
+                                       ngx_http_s3_get_piece, ctx);
+    if (ctx->download == NULL) {
+        (void) ngx_http_s3_store_error(ctx, S3_STORE_BUSY);
+        goto failed;
+    }
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
+
+    if (ngx_http_s3_wait(r, ctx, lcf->timeout) != NGX_OK) {
+        goto error;
+    }
+
+    ctx->asked = 1;
+    s3_download_next(ctx->download);
+
+    return;
+
+error:
+
+    (void) s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
+
+failed:
+
+    ngx_http_s3_end_failed(r, ctx);
+}
+
+
+/* NGX_OK, NGX_ERROR, NGX_DECLINED: ctx->fail */
+
+static ngx_int_t
+ngx_http_s3_get_headers(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_object_t *object, ngx_str_t *etag)
+{
+    u_char           *p;
+    ngx_int_t         rc;
+    ngx_str_t         value;
+    s3_header_t      *h;
+    ngx_table_elt_t  *elt;
+
+    /* a second attempt may find another object */
+
+    if (ngx_list_init(&r->headers_out.headers, r->pool, 20,
+                      sizeof(ngx_table_elt_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    r->headers_out.status = ctx->range.partial ? NGX_HTTP_PARTIAL_CONTENT
+                                               : NGX_HTTP_OK;
+    r->headers_out.content_length_n = ctx->range.length;
+    r->headers_out.last_modified_time = object->mtime / 1000;
+
+    r->disable_not_modified = 1;
+    r->allow_ranges = 0;
+
+#if (NGX_HTTP_GZIP)
+    r->gzip_tested = 1;
+    r->gzip_ok = 0;
+#endif
+
+    rc = ngx_http_s3_get_metadata(r, ctx, object);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_s3_add_etag(r, etag) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    elt = ngx_list_push(&r->headers_out.headers);
+    if (elt == NULL) {
+        return NGX_ERROR;
+    }
+
+    elt->hash = 1;
+    ngx_http_s3_header_last(elt);
+    ngx_str_set(&elt->key, "Accept-Ranges");
+    ngx_str_set(&elt->value, "bytes");
+    elt->lowcase_key = NULL;
+    r->headers_out.accept_ranges = elt;
+
+    if (ctx->range.partial) {
+        p = ngx_pnalloc(r->pool, S3_RANGE_TEXT);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        value.data = p;
+        value.len = s3_range_text(p, &ctx->range, object->size) - p;
+
+        return ngx_http_s3_add_header(r, "Content-Range", &value);
+    }
+
+    h = ngx_http_s3_header_in(ctx, "x-amz-checksum-mode");
+
+    if (h && h->value.len == 7
+        && ngx_strncasecmp(h->value.data, (u_char *) "enabled", 7) == 0)
+    {
+        return ngx_http_s3_add_checksum(r, object->checksum);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_s3_get_metadata(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_object_t *object)
+{
+    ngx_int_t         rc;
+    ngx_str_t         blob;
+    ngx_uint_t        i;
+    s3_header_t      *h;
+    ngx_array_t       headers;
+    ngx_table_elt_t  *elt;
+
+    /* the rows are the call's, headers live longer */
+
+    blob.len = object->meta.len;
+    blob.data = ngx_pnalloc(r->pool, blob.len + 1);
+
+    if (blob.data == NULL
+        || ngx_array_init(&headers, r->pool, 8, sizeof(s3_header_t))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (blob.len) {
+        ngx_memcpy(blob.data, object->meta.data, blob.len);
+    }
+
+    rc = s3_metadata_headers(r->pool, &blob, &headers);
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (rc != NGX_OK) {
+        (void) ngx_http_s3_store_error(ctx, S3_STORE_DAMAGED);
+        return NGX_DECLINED;
+    }
+
+    if (s3_metadata_override(&ctx->target, &headers, &ctx->fail) != S3_OK) {
+        return NGX_DECLINED;
+    }
+
+    h = headers.elts;
+
+    for (i = 0; i < headers.nelts; i++) {
+
+        if (s3_header(&h[i], 1, "content-type")) {
+            r->headers_out.content_type = h[i].value;
+            r->headers_out.content_type_len = h[i].value.len;
+            r->headers_out.content_type_lowcase = NULL;
+            continue;
+        }
+
+        /*
+         * r->headers_out.content_encoding stays unset: filters that undo
+         * encodings (gunzip) do not see it, the object goes out as it is.
+         */
+
+        elt = ngx_list_push(&r->headers_out.headers);
+        if (elt == NULL) {
+            return NGX_ERROR;
+        }
+
+        elt->hash = 1;
+        ngx_http_s3_header_last(elt);
+        elt->key = h[i].name;
+        elt->value = h[i].value;
+        elt->lowcase_key = NULL;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_s3_get_inline(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_object_t *object)
+{
+    ngx_int_t    rc;
+    ngx_buf_t   *b;
+    ngx_chain_t  out;
+
+    if (object->data.len != object->size
+        || ctx->range.offset + ctx->range.length > object->data.len)
+    {
+        (void) ngx_http_s3_store_error(ctx, S3_STORE_DAMAGED);
+        ngx_http_s3_end_failed(r, ctx);
+        return;
+    }
+
+    b = ngx_create_temp_buf(r->pool, (size_t) ctx->range.length);
+    if (b == NULL) {
+        (void) s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
+        ngx_http_s3_end_failed(r, ctx);
+        return;
+    }
+
+    b->last = ngx_cpymem(b->pos, object->data.data + ctx->range.offset,
+                         (size_t) ctx->range.length);
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    ctx->own = 1;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc != NGX_ERROR && rc <= NGX_OK && !r->header_only) {
+        rc = ngx_http_output_filter(r, &out);
+    }
+
+    ngx_http_finalize_request(r, rc);
+}
+
+
+static void
+ngx_http_s3_get_piece(s3_download_t *download, void *data,
+    s3_download_event_e event, int status, const uint8_t *p, size_t len)
+{
+    ngx_connection_t    *c;
+    ngx_http_s3_ctx_t   *ctx;
+    ngx_http_request_t  *r;
+
+    ctx = data;
+    ctx->asked = 0;
+
+    if (!ngx_http_s3_go_on(ctx)) {
+        return;
+    }
+
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "s3 download event %d status %d, %uz bytes", (int) event,
+                   status, len);
+
+    if (event != S3_DOWNLOAD_DATA || len == 0 || len > ctx->rest) {
+
+        /* the end comes by count: here it is too early */
+
+        ngx_http_s3_get_failed(r, ctx, event == S3_DOWNLOAD_FAILED
+                                       ? status : S3_STORE_ERROR);
+
+    } else if (ngx_http_s3_get_send(r, ctx, p, len) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+    }
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_s3_get_failed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    int status)
+{
+    ngx_int_t  rc;
+
+    /*
+     * The shards of a row that was read a moment ago may be gone: the object
+     * was overwritten.  There is another row then.
+     */
+
+    if (status == S3_STORE_SHARDS_MISSING && !r->header_sent
+        && ++ctx->attempts < NGX_HTTP_S3_GET_ATTEMPTS)
+    {
+        s3_download_close(ctx->download);
+        ctx->download = NULL;
+
+        rc = ngx_http_s3_get_ask(r, ctx);
+
+        /* asking took a count, or ended in an answer: one is still ours */
+
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    (void) ngx_http_s3_store_error(ctx, status);
+
+    ngx_http_s3_end_failed(r, ctx);
+}
+
+
+static ngx_int_t
+ngx_http_s3_get_send(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    const uint8_t *p, size_t len)
+{
+    ngx_int_t     rc;
+    ngx_buf_t    *b;
+    ngx_chain_t  *out, *cl, **ll;
+
+    if (!r->header_sent) {
+        ctx->own = 1;
+
+        rc = ngx_http_send_header(r);
+
+        if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+            return NGX_ERROR;
+        }
+
+        r->write_event_handler = ngx_http_s3_get_writer;
+    }
+
+    b = ngx_calloc_buf(r->pool);
+    out = ngx_alloc_chain_link(r->pool);
+    cl = ngx_alloc_chain_link(r->pool);
+
+    if (b == NULL || out == NULL || cl == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->start = (u_char *) p;
+    b->pos = (u_char *) p;
+    b->last = (u_char *) p + len;
+    b->end = b->last;
+    b->memory = 1;
+    b->tag = (ngx_buf_tag_t) &ngx_http_s3_module;
+
+    ctx->rest -= len;
+
+    if (ctx->rest == 0) {
+        b->last_buf = 1;
+        b->last_in_chain = 1;
+    }
+
+    out->buf = b;
+    out->next = NULL;
+
+    /* the same buffer in a list of ours: pieces are released in order */
+
+    cl->buf = b;
+    cl->next = NULL;
+
+    for (ll = &ctx->busy; *ll; ll = &(*ll)->next) { /* void */ }
+
+    *ll = cl;
+    ctx->npieces++;
+
+    ngx_http_s3_get_run(r, ctx, out);
+
+    return NGX_OK;
+}
+
+
+/* sends what there is, asks for what there is room for, or waits */
+
+static void
+ngx_http_s3_get_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    ngx_chain_t *out)
+{
+    ngx_int_t                  rc;
+    ngx_chain_t               *cl, *ln;
+    ngx_event_t               *wev;
+    ngx_connection_t          *c;
+    ngx_http_s3_loc_conf_t    *lcf;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    c = r->connection;
+    wev = c->write;
+
+    rc = ngx_http_output_filter(r, out);
+
+    for (ln = out; ln; ln = cl) {
+        cl = ln->next;
+        ngx_free_chain(r->pool, ln);
+    }
+
+    if (rc == NGX_ERROR) {
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    if (ctx->rest == 0) {
+
+        /* what is still on its way is nginx's own writer's */
+
+        if (wev->timer_set && !wev->delayed) {
+            ngx_del_timer(wev);
+        }
+
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    while (ctx->busy && ngx_buf_size(ctx->busy->buf) == 0) {
+        cl = ctx->busy;
+        ctx->busy = cl->next;
+        ngx_free_chain(r->pool, cl);
+
+        ctx->npieces--;
+        s3_download_release(ctx->download);
+    }
+
+    if (!ctx->asked && ctx->npieces < NGX_HTTP_S3_GET_PIECES) {
+        ctx->asked = 1;
+        s3_download_next(ctx->download);
+    }
+
+    if (ctx->busy == NULL) {
+
+        /* the client has all, the store's turn */
+
+        if (wev->timer_set && !wev->delayed) {
+            ngx_del_timer(wev);
+        }
+
+        lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
+
+        (void) ngx_http_s3_wait(r, ctx, lcf->timeout);
+        return;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (!wev->delayed) {
+        ngx_add_timer(wev, clcf->send_timeout);
+    }
+
+    if (ngx_handle_write_event(wev, clcf->send_lowat) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+    }
+}
+
+
+static void
+ngx_http_s3_get_writer(ngx_http_request_t *r)
+{
+    ngx_event_t               *wev;
+    ngx_connection_t          *c;
+    ngx_http_s3_ctx_t         *ctx;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    c = r->connection;
+    wev = c->write;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_s3_module);
+
+    if (wev->timedout) {
+        ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
+                      "client timed out");
+        c->timedout = 1;
+
+        ngx_http_finalize_request(r, NGX_HTTP_REQUEST_TIME_OUT);
+        return;
+    }
+
+    if (ctx->busy == NULL) {
+
+        /* nothing to send: the store is waited for */
+
+        return;
+    }
+
+    if (wev->delayed) {
+        clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+        if (ngx_handle_write_event(wev, clcf->send_lowat) != NGX_OK) {
+            ngx_http_finalize_request(r, NGX_ERROR);
+        }
+
+        return;
+    }
+
+    ngx_http_s3_get_run(r, ctx, NULL);
+}

@@ -1,0 +1,175 @@
+
+/* ListObjectsV2: a page is one look into the index. */
+
+
+#include "ngx_http_s3.h"
+#include "s3_list.h"
+
+
+static void ngx_http_s3_list_found(s3_call_t *call);
+static ngx_int_t ngx_http_s3_list_answer(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, s3_list_page_t *page);
+
+
+ngx_int_t
+ngx_http_s3_list_objects_v2(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    int                status;
+    s3_client_t       *client;
+    s3_list_query_t    query;
+    s3_list_params_t  *params;
+
+    params = ngx_pcalloc(r->pool, sizeof(s3_list_params_t));
+    if (params == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->data = params;
+
+    if (s3_list_parse(r->pool, &ctx->target, params, &ctx->fail) != S3_OK) {
+        return ngx_http_s3_send_error(r, ctx);
+    }
+
+    /* longer than any key: nothing begins with it, nothing is divided by it */
+
+    if (params->prefix.len > S3_KEY_MAX || params->delimiter.len > S3_KEY_MAX
+        || params->after.len > S3_KEY_MAX)
+    {
+        return ngx_http_s3_refuse(r, ctx, S3_ERR_KEY_TOO_LONG, NULL);
+    }
+
+    ngx_memzero(&query, sizeof(s3_list_query_t));
+
+    query.bucket = ngx_http_s3_slice(ctx->target.bucket);
+    query.prefix = ngx_http_s3_slice(params->prefix);
+    query.delimiter = ngx_http_s3_slice(params->delimiter);
+    query.after = ngx_http_s3_slice(params->after);
+    query.max = (uint32_t) ngx_min(params->max_keys, S3_LIST_MAX);
+
+    client = ngx_http_s3_client(r);
+    status = s3_client_state(client);
+
+    if (status != S3_STORE_UNAVAILABLE) {
+        status = s3_client_list(client,
+                                ngx_http_s3_call(ctx, ngx_http_s3_list_found),
+                                &query);
+    }
+
+    return ngx_http_s3_asked(r, ctx, status);
+}
+
+
+static void
+ngx_http_s3_list_found(s3_call_t *call)
+{
+    ngx_connection_t    *c;
+    ngx_http_s3_ctx_t   *ctx;
+    ngx_http_request_t  *r;
+
+    ctx = call->data;
+    ctx->calling = 0;
+
+    if (!ngx_http_s3_go_on(ctx)) {
+        return;
+    }
+
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0, "s3 list: %s, %ui entries",
+                   s3_store_status_text(call->status),
+                   (ngx_uint_t) call->page.nentries);
+
+    if (call->status != S3_STORE_OK) {
+        (void) ngx_http_s3_store_error(ctx, call->status);
+        ngx_http_s3_end_failed(r, ctx);
+
+    } else {
+        ngx_http_finalize_request(r, ngx_http_s3_list_answer(r, ctx,
+                                                             &call->page));
+    }
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_s3_list_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_list_page_t *page)
+{
+    size_t                     size;
+    ngx_str_t                 *prefix;
+    ngx_uint_t                 i, n;
+    s3_owner_t                 owner;
+    ngx_chain_t               *out;
+    const u_char              *digest;
+    s3_checksum_e              algorithm;
+    s3_list_entry_t           *entry;
+    s3_list_object_t          *object;
+    s3_list_result_t           result;
+    s3_list_params_t          *params;
+    const s3_checksum_info_t  *info;
+
+    params = ctx->data;
+    n = page->nentries;
+
+    ngx_memzero(&result, sizeof(s3_list_result_t));
+
+    object = ngx_pcalloc(r->pool, (n + 1) * sizeof(s3_list_object_t));
+    prefix = ngx_pcalloc(r->pool, (n + 1) * sizeof(ngx_str_t));
+
+    if (object == NULL || prefix == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    result.entries = object;
+    result.prefixes = prefix;
+    result.truncated = page->truncated;
+
+    /* the page's bytes are the call's until we return: written out below */
+
+    for (i = 0; i < n; i++) {
+
+        entry = &page->entries[i];
+
+        if (entry->is_prefix) {
+            prefix->data = (u_char *) entry->key.data;
+            prefix->len = entry->key.len;
+            prefix++;
+            continue;
+        }
+
+        object->key.data = (u_char *) entry->key.data;
+        object->key.len = entry->key.len;
+        object->last_modified = entry->mtime;
+        object->size = entry->size;
+        object->etag = ngx_http_s3_etag_text(r->pool, entry->etag);
+
+        info = ngx_http_s3_checksum_read(entry->checksum, &algorithm, &digest,
+                                         &object->checksum_type);
+        if (info) {
+            object->checksum_algorithm.data = (u_char *) info->name;
+            object->checksum_algorithm.len = ngx_strlen(info->name);
+        }
+
+        object++;
+    }
+
+    result.nentries = object - result.entries;
+    result.nprefixes = prefix - result.prefixes;
+
+    if (page->truncated) {
+        result.last.data = (u_char *) page->next.data;
+        result.last.len = page->next.len;
+        result.last_is_prefix = (n && page->entries[n - 1].is_prefix);
+    }
+
+    if (s3_owner(&owner, &ctx->auth.access_key) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    out = s3_list_write(r->pool, params, &ctx->target.bucket, &result, &owner,
+                        &size);
+
+    return ngx_http_s3_send_document(r, ctx, out, size);
+}

@@ -1,0 +1,314 @@
+
+/*
+ * An S3 server on local erasure-coded disks: directives, their defaults, and
+ * which handler stands in which phase.  What they do is in src/http/.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_s3.h"
+
+
+static ngx_int_t ngx_http_s3_preconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_s3_postconfiguration(ngx_conf_t *cf);
+static void *ngx_http_s3_create_main_conf(ngx_conf_t *cf);
+static char *ngx_http_s3_init_main_conf(ngx_conf_t *cf, void *conf);
+static void *ngx_http_s3_create_srv_conf(ngx_conf_t *cf);
+static void *ngx_http_s3_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_s3_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+
+
+static ngx_conf_num_bounds_t  ngx_http_s3_thread_bounds = {
+    ngx_conf_check_num_bounds, 1, 32
+};
+
+
+static ngx_command_t  ngx_http_s3_commands[] = {
+
+    { ngx_string("s3_store"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
+      ngx_http_s3_store_block,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("s3_runtime_path"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_s3_path_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_s3_main_conf_t, runtime_path),
+      NULL },
+
+    { ngx_string("s3_state_path"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_s3_path_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_s3_main_conf_t, state_path),
+      NULL },
+
+    { ngx_string("s3_disk_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_s3_main_conf_t, disk_timeout),
+      NULL },
+
+    { ngx_string("s3_disk_threads"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_s3_main_conf_t, disk_threads),
+      &ngx_http_s3_thread_bounds },
+
+    { ngx_string("s3_compute_threads"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_s3_main_conf_t, compute_threads),
+      &ngx_http_s3_thread_bounds },
+
+    { ngx_string("s3_memory"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_s3_main_conf_t, memory),
+      NULL },
+
+    { ngx_string("s3_index_cache"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_s3_main_conf_t, index_cache),
+      NULL },
+
+    { ngx_string("s3_credentials"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_s3_credentials_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("s3_region"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_s3_loc_conf_t, region),
+      NULL },
+
+    { ngx_string("s3_clock_skew"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_s3_loc_conf_t, clock_skew),
+      NULL },
+
+    { ngx_string("s3_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_s3_loc_conf_t, timeout),
+      NULL },
+
+    { ngx_string("s3_serve"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_s3_serve,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_s3_module_ctx = {
+    ngx_http_s3_preconfiguration,          /* preconfiguration */
+    ngx_http_s3_postconfiguration,         /* postconfiguration */
+
+    ngx_http_s3_create_main_conf,          /* create main configuration */
+    ngx_http_s3_init_main_conf,            /* init main configuration */
+
+    ngx_http_s3_create_srv_conf,           /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_s3_create_loc_conf,           /* create location configuration */
+    ngx_http_s3_merge_loc_conf             /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_s3_module = {
+    NGX_MODULE_V1,
+    &ngx_http_s3_module_ctx,               /* module context */
+    ngx_http_s3_commands,                  /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_http_s3_process_start,             /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_http_s3_process_stop,              /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_int_t
+ngx_http_s3_preconfiguration(ngx_conf_t *cf)
+{
+    return ngx_http_s3_add_variables(cf);
+}
+
+
+static ngx_int_t
+ngx_http_s3_postconfiguration(ngx_conf_t *cf)
+{
+    ngx_uint_t                  i;
+    ngx_http_handler_pt        *h;
+    ngx_http_s3_main_conf_t    *mcf;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    static struct {
+        ngx_http_phases         phase;
+        ngx_http_handler_pt     handler;
+    } handlers[] = {
+        { NGX_HTTP_SERVER_REWRITE_PHASE, ngx_http_s3_server_rewrite_handler },
+        { NGX_HTTP_PREACCESS_PHASE, ngx_http_s3_preaccess_handler },
+        { NGX_HTTP_ACCESS_PHASE, ngx_http_s3_access_handler }
+    };
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_s3_module);
+
+    if (mcf->stores.nelts == 0) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_s3_init_stores(cf, mcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    for (i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
+        h = ngx_array_push(&cmcf->phases[handlers[i].phase].handlers);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+
+        *h = handlers[i].handler;
+    }
+
+    ngx_http_s3_init_filters();
+
+    return NGX_OK;
+}
+
+
+static void *
+ngx_http_s3_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_s3_main_conf_t  *mcf;
+
+    mcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_s3_main_conf_t));
+    if (mcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&mcf->stores, cf->pool, 2,
+                       sizeof(ngx_http_s3_store_t *))
+        != NGX_OK
+        || ngx_array_init(&mcf->credentials, cf->pool, 2,
+                          sizeof(ngx_http_s3_credentials_t *))
+           != NGX_OK)
+    {
+        return NULL;
+    }
+
+    mcf->disk_timeout = NGX_CONF_UNSET_MSEC;
+    mcf->disk_threads = NGX_CONF_UNSET_UINT;
+    mcf->compute_threads = NGX_CONF_UNSET_UINT;
+    mcf->memory = NGX_CONF_UNSET_SIZE;
+    mcf->index_cache = NGX_CONF_UNSET_SIZE;
+
+    return mcf;
+}
+
+
+static char *
+ngx_http_s3_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_s3_main_conf_t  *mcf = conf;
+
+    ngx_conf_init_msec_value(mcf->disk_timeout, 2000);
+    ngx_conf_init_uint_value(mcf->disk_threads, 2);
+    ngx_conf_init_uint_value(mcf->compute_threads, 2);
+    ngx_conf_init_size_value(mcf->memory, 32 * 1024 * 1024);
+    ngx_conf_init_size_value(mcf->index_cache, 8 * 1024 * 1024);
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_http_s3_create_srv_conf(ngx_conf_t *cf)
+{
+    ngx_http_s3_srv_conf_t  *scf;
+
+    scf = ngx_pcalloc(cf->pool, sizeof(ngx_http_s3_srv_conf_t));
+    if (scf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&scf->mounts, cf->pool, 1, sizeof(ngx_str_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return scf;
+}
+
+
+static void *
+ngx_http_s3_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_s3_loc_conf_t  *lcf;
+
+    lcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_s3_loc_conf_t));
+    if (lcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     lcf->store_name = { 0, NULL };
+     *     lcf->store = NULL;
+     *     lcf->region = { 0, NULL };
+     *     lcf->errors = 0;
+     */
+
+    lcf->credentials = NGX_CONF_UNSET_PTR;
+    lcf->clock_skew = NGX_CONF_UNSET;
+    lcf->timeout = NGX_CONF_UNSET_MSEC;
+
+    return lcf;
+}
+
+
+static char *
+ngx_http_s3_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_s3_loc_conf_t  *prev = parent;
+    ngx_http_s3_loc_conf_t  *conf = child;
+
+    ngx_conf_merge_ptr_value(conf->credentials, prev->credentials, NULL);
+    ngx_conf_merge_str_value(conf->region, prev->region, "us-east-1");
+    ngx_conf_merge_sec_value(conf->clock_skew, prev->clock_skew,
+                             S3_SIGV4_SKEW);
+    ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 10000);
+
+    return ngx_http_s3_merge_location(cf, prev, conf);
+}
