@@ -73,10 +73,10 @@ typedef struct {
 /*
  * s3_pool_create: starts the threads, all signals blocked in them.  With
  * own_files the pool's threads have a descriptor table of their own (unshare
- * CLONE_FILES), in which of the process's descriptors only 0-2 and the
- * loop's eventfd are left: a thread stuck in an uninterruptible call then keeps
- * no lock but its own disk's after the process has ended (ruling 12).
- * Returns NULL with errno.
+ * CLONE_FILES), in which of the process's descriptors only 0-2 and the loop's
+ * eventfd are left: a thread stuck in an uninterruptible call then keeps no
+ * lock but its own disk's after the process has ended (ruling 12).  All its
+ * tasks must have that loop.  Returns NULL with errno.
  */
 s3_pool_t *s3_pool_create(const char *name, const s3_lane_conf_t *lanes,
     unsigned nlanes, s3_loop_t *loop, int own_files);

@@ -60,7 +60,7 @@
 
 struct s3_shard_writer_s {
     s3_shard_info_t    info;
-    int                dir;        /* the caller's */
+    int                dir;        /* tmp/SESSION, its own */
     int                fd;
     int                error;      /* of the first write that failed */
     uint64_t           offset;
@@ -83,6 +83,7 @@ struct s3_shard_reader_s {
 
 static void s3_shard_footer(uint8_t *p, const s3_shard_info_t *info);
 static uint32_t s3_shard_pages(uint64_t size);
+static int s3_shard_make_dir(int root, const char *data);
 static int s3_shard_open_file(int root, const s3_shard_info_t *info);
 static int s3_shard_table(s3_shard_reader_t *r, uint32_t page);
 static int s3_shard_check_table(s3_shard_reader_t *r, uint32_t page);
@@ -164,7 +165,16 @@ s3_shard_create(int dir, const s3_shard_info_t *info,
     }
 
     w->info = *info;
-    w->dir = dir;
+
+    /* the caller's may be closed before the writer is done */
+
+    w->dir = s3_door->openat(dir, ".", O_RDONLY|O_DIRECTORY, 0);
+
+    if (w->dir == -1) {
+        err = errno;
+        free(w);
+        return err;
+    }
 
     s3_id_text(info->shard_id, name);
 
@@ -172,6 +182,7 @@ s3_shard_create(int dir, const s3_shard_info_t *info,
 
     if (w->fd == -1) {
         err = errno;
+        (void) s3_door->close(w->dir);
         free(w);
         return err;
     }
@@ -336,6 +347,8 @@ s3_shard_close_writer(s3_shard_writer_t *w, int unlink, int rc)
         s3_id_text(w->info.shard_id, name);
         (void) s3_door->unlinkat(w->dir, name, 0);
     }
+
+    (void) s3_door->close(w->dir);
 
     free(w->crcs);
     free(w);
@@ -558,7 +571,8 @@ int
 s3_shard_settle(int root, const uint8_t session[16],
     const uint8_t shard_id[16])
 {
-    char         data[S3_SHARD_PATH], tmp[S3_SHARD_PATH], dir[8];
+    int          rc;
+    char         data[S3_SHARD_PATH], tmp[S3_SHARD_PATH];
     struct stat  st;
 
     s3_shard_data_path(data, shard_id);
@@ -584,7 +598,26 @@ s3_shard_settle(int root, const uint8_t session[16],
                ? errno : 0;
     }
 
-    /* "data/XX" */
+    rc = s3_shard_make_dir(root, data);
+    if (rc) {
+        return rc;
+    }
+
+    return s3_door->renameat(root, tmp, root, data) == -1 ? errno : 0;
+}
+
+
+/*
+ * data/XX, durable before anything is renamed into it: a later sync of tmp/
+ * SESSION makes the rename durable, and the shard would be in neither place
+ * if XX were lost.
+ */
+
+static int
+s3_shard_make_dir(int root, const char *data)
+{
+    int   fd, rc;
+    char  dir[8];
 
     memcpy(dir, data, 7);
     dir[7] = '\0';
@@ -593,7 +626,16 @@ s3_shard_settle(int root, const uint8_t session[16],
         return errno;
     }
 
-    return s3_door->renameat(root, tmp, root, data) == -1 ? errno : 0;
+    fd = s3_door->openat(root, "data", O_RDONLY|O_DIRECTORY, 0);
+    if (fd == -1) {
+        return errno;
+    }
+
+    rc = s3_door->fsync(fd) == -1 ? errno : 0;
+
+    (void) s3_door->close(fd);
+
+    return rc;
 }
 
 

@@ -8,13 +8,13 @@
  *     DISK/tmp/SESSION/ID      while it is written; until after its commit
  *     DISK/data/XX/ID          in the end; XX: the first byte of ID
  *
- * SESSION and ID are 32 hexadecimal digits (16 random bytes).  A disk holds at
- * most one shard of an id.
+ * SESSION and ID are 32 hexadecimal digits (16 random bytes).  A disk holds
+ * at most one shard of an id.
  *
  *     0            data: units, block after block, zeros up to a page
- *     ...          table: pages of 1023 CRC32C (little endian), one a block of
- *                  64 KiB of data (the last may be shorter), and the CRC32C of
- *                  shard id, page number and the page's 4092 bytes before it
+ *     ...          table: pages of 1023 CRC32C (little endian), one a block
+ *                  of 64 KiB of data (the last may be shorter), and the CRC32C
+ *                  of shard id, page number and the page's 4092 bytes
  *     end - 4096   footer: what this is, see s3_shard.c
  *
  * All functions block and run on the disk's own threads; they return 0 or an
@@ -45,8 +45,8 @@ int s3_id_parse(const char *text, uint8_t id[16]);     /* 0 or -1 */
 
 
 /*
- * dir: descriptor of DISK/tmp/SESSION, the caller's, open until finish or
- * abort; creates ID there (EEXIST is an error).  info->size need not be known
+ * dir: descriptor of DISK/tmp/SESSION, the caller's, not needed after the
+ * call; creates ID there (EEXIST is an error).  info->size need not be known
  * before finish.
  */
 int s3_shard_create(int dir, const s3_shard_info_t *info,
@@ -61,8 +61,8 @@ int s3_shard_write(s3_shard_writer_t *w, const void *buf, size_t len);
 
 /*
  * Writes table and footer and syncs the file, then the directory.  info->size
- * must now agree with what was written (EINVAL; also 0, which is inline).  The
- * writer is gone on success and failure, and on failure its file, too.
+ * must now agree with what was written (EINVAL; also 0, which is inline).
+ * The writer is gone on success and failure, and on failure its file, too.
  */
 int s3_shard_finish(s3_shard_writer_t *w, const s3_shard_info_t *info);
 
@@ -89,8 +89,8 @@ int s3_shard_read(s3_shard_reader_t *r, void *buf, size_t len,
 void s3_shard_close(s3_shard_reader_t *r);
 
 
-/* tmp/SESSION/ID -> data/XX/ID (XX is created when missing).  No sync: both
- * places are looked in after a crash.  0 also where it is there already;
+/* tmp/SESSION/ID -> data/XX/ID (XX is made, and synced in data/, when missing).
+ * The rename is not synced: both places are looked in after a crash.  0 also where it is there already;
  * ENOENT when in neither. */
 int s3_shard_settle(int root, const uint8_t session[16],
     const uint8_t shard_id[16]);
