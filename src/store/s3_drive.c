@@ -453,7 +453,7 @@ s3_disk_drop(s3_disk_t *disk, int error, const char *why)
     s3_page_update(p);
 
     LIST_FOREACH(op, &drive->ops, link) {
-        if (!op->abandoned) {
+        if (!op->abandoned && !op->finished) {
             op->abandoned = 1;
             op->error = EIO;
             TAILQ_INSERT_TAIL(&p->orphans, op, orphan);

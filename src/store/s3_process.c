@@ -155,6 +155,7 @@ static int
 s3_brain_start(s3_process_t *p)
 {
     int                 i, rc;
+    uint32_t            change;
     struct epoll_event  ev;
 
     s3_announce(p);
@@ -174,7 +175,7 @@ s3_brain_start(s3_process_t *p)
         return -1;
     }
 
-    if (s3_page_read(p->page, &p->set, NULL) != 0) {
+    if (s3_page_read(p->page, &p->set, &change) != 0) {
         memset(&p->set, 0, sizeof(s3_page_set_t));
     }
 
