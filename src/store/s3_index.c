@@ -1051,7 +1051,8 @@ s3_index_changes(s3_index_t *index, uint64_t after, uint64_t *cursor,
         *cursor = next ? next : S3_CURSOR_BATCHES | (after + 1);
 
         if (err == 0 && effects->error) {
-            err = s3_index_error(index, effects->error, "no room for changes");
+            err = s3_index_error(index, effects->error,
+                                 "no room for changes");
         }
 
         if (err || effects->len >= end) {

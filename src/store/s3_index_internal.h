@@ -103,7 +103,7 @@ extern const s3_table_t   s3_index_tables[S3_TABLES];
 typedef enum {
     S3_EFFECT_PUT = 1,
     S3_EFFECT_DELETE,
-    S3_EFFECT_TRIM,               /* of S3_TABLE_BATCH: history below the key */
+    S3_EFFECT_TRIM,               /* S3_TABLE_BATCH: history below the key */
     S3_EFFECTS
 } s3_effect_e;
 

@@ -635,7 +635,7 @@ s3_table_create(s3_table_e table)
     char              *sql, *last;
     size_t             n;
     unsigned           i;
-    const char        *name, *keys;
+    const char        *name, *keys, *type;
     const s3_table_t  *t;
 
     t = &s3_index_tables[table];
@@ -647,10 +647,13 @@ s3_table_create(s3_table_e table)
     for (i = 0; sql && t->types[i]; i++) {
         n = strcspn(name, ",");
         last = sql;
+
+        type = t->types[i] == 'b' ? "BLOB NOT NULL"
+               : rowid && i == 0 ? "INTEGER PRIMARY KEY"
+               : "INTEGER NOT NULL";
+
         sql = sqlite3_mprintf("%s%s\"%.*w\" %s", last, i ? ", " : "", (int) n,
-                              name, t->types[i] == 'b' ? "BLOB NOT NULL"
-                                    : (rowid && i == 0) ? "INTEGER PRIMARY KEY"
-                                    : "INTEGER NOT NULL");
+                              name, type);
         sqlite3_free(last);
         name += n + 1;
     }

@@ -91,7 +91,7 @@ typedef struct {
 
 
 struct s3_vfs_s {
-    sqlite3_vfs               vfs;        /* first: SQLite's pointer is ours */
+    sqlite3_vfs               vfs;        /* first: a cast away from ours */
     char                      name[32];
     int                       dir;
 
@@ -236,6 +236,22 @@ s3_vfs_gone(s3_vfs_t *vfs, int writes)
     }
 
     return writes ? atomic_load(&vfs->unsynced) : 0;
+}
+
+
+/* whatever a sync's error is, a full disk too, it is the disk's failure: what
+ * was given to it before is lost */
+
+static int
+s3_vfs_unsynced(s3_vfs_t *vfs, int err)
+{
+    if (err == 0 || err == ENOSPC || err == EDQUOT) {
+        err = EIO;
+    }
+
+    atomic_store(&vfs->unsynced, err);
+
+    return err;
 }
 
 
@@ -620,8 +636,7 @@ s3_vfs_delete(sqlite3_vfs *v, const char *name, int sync)
     }
 
     if (sync && s3_door->fsync(vfs->dir) == -1) {
-        err = errno;
-        atomic_store(&vfs->unsynced, err);
+        err = s3_vfs_unsynced(vfs, errno);
         return s3_vfs_fail(vfs, err, SQLITE_IOERR_DIR_FSYNC);
     }
 
@@ -1143,17 +1158,13 @@ s3_vfs_sync_inode(s3_vfs_t *vfs, s3_vfs_inode_t *inode)
     }
 
     if (s3_door->fdatasync(fd) == -1) {
-        err = errno;
-        atomic_store(&vfs->unsynced, err ? err : EIO);
-        return err;
+        return s3_vfs_unsynced(vfs, errno);
     }
 
     if (atomic_load(&inode->entry)) {
 
         if (s3_door->fsync(vfs->dir) == -1) {
-            err = errno;
-            atomic_store(&vfs->unsynced, err ? err : EIO);
-            return err;
+            return s3_vfs_unsynced(vfs, errno);
         }
 
         atomic_store(&inode->entry, 0);
