@@ -79,9 +79,19 @@ ngx_http_s3_send_error(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         return ngx_http_send_special(r, NGX_HTTP_LAST);
     }
 
-    ngx_http_clear_last_modified(r);
-    ngx_http_clear_etag(r);
-    ngx_http_clear_accept_ranges(r);
+    /* an answer may have been half made: what is an object's goes */
+
+    if (ngx_list_init(&r->headers_out.headers, r->pool, 8,
+                      sizeof(ngx_table_elt_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    r->headers_out.etag = NULL;
+    r->headers_out.accept_ranges = NULL;
+    r->headers_out.last_modified = NULL;
+    r->headers_out.last_modified_time = -1;
 
     out = ngx_http_s3_error_document(r, ctx, &size);
     if (out == NULL || ngx_http_s3_error_headers(r, ctx) != NGX_OK) {
@@ -93,8 +103,7 @@ ngx_http_s3_send_error(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     cl->buf->last_buf = 1;
     cl->buf->last_in_chain = 1;
 
-    ngx_http_clear_content_length(r);
-
+    r->headers_out.content_length = NULL;
     r->headers_out.content_length_n = size;
     ngx_str_set(&r->headers_out.content_type, "application/xml");
     r->headers_out.content_type_len = r->headers_out.content_type.len;

@@ -411,10 +411,9 @@ ngx_http_s3_refresh_handler(ngx_event_t *ev)
 static void
 ngx_http_s3_worker_log(void *data, int level, const char *text)
 {
-    ngx_http_s3_store_t  *store = data;
+    /* the text names the store */
 
-    ngx_log_error((ngx_uint_t) level, ngx_cycle->log, 0, "s3 store \"%V\": %s",
-                  &store->name, text);
+    ngx_log_error((ngx_uint_t) level, ngx_cycle->log, 0, "s3 %s", text);
 }
 
 
@@ -429,17 +428,15 @@ ngx_http_s3_worker_log(void *data, int level, const char *text)
 static void
 ngx_http_s3_thread_log(void *data, int level, const char *text)
 {
-    ngx_http_s3_store_t  *store = data;
+    u_char             *p, *last;
+    ngx_fd_t            fd;
+    ngx_log_t          *log;
+    ngx_uint_t          written;
+    struct tm           tm;
+    struct timespec     ts;
+    u_char              line[NGX_MAX_ERROR_STR];
 
-    u_char               *p, *last;
-    ngx_fd_t              fd;
-    ngx_log_t            *log;
-    ngx_uint_t            written;
-    struct tm             tm;
-    struct timespec       ts;
-    u_char                line[NGX_MAX_ERROR_STR];
-
-    static const char    *levels[] = {
+    static const char  *levels[] = {
         "stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info",
         "debug"
     };
@@ -457,11 +454,11 @@ ngx_http_s3_thread_log(void *data, int level, const char *text)
     last = line + NGX_MAX_ERROR_STR - 1;
 
     p = ngx_slprintf(line, last,
-                     "%4d/%02d/%02d %02d:%02d:%02d [%s] %P#%P: "
-                     "s3 store \"%V\": %s",
+                     "%4d/%02d/%02d %02d:%02d:%02d [%s] %P#" NGX_TID_T_FMT
+                     ": s3 %s",
                      tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
                      tm.tm_min, tm.tm_sec, levels[level], ngx_pid,
-                     ngx_log_tid, &store->name, text);
+                     ngx_log_tid, text);
     *p++ = '\n';
 
     written = 0;
