@@ -554,6 +554,52 @@ order_of_a_name(void **state)
 }
 
 
+/* moved out of the way, and another made: the first is never lost */
+
+static void
+order_of_two_names(void **state)
+{
+    int       f, seen[3];
+    char      buf[10];
+    ssize_t   at, aside;
+    uint64_t  seed;
+
+    f = openat(fd[0], "f", O_CREAT|O_RDWR, 0600);
+    put(f, "first", 0);
+    close(f);
+
+    record();
+    assert_int_equal(s3_door->renameat(fd[0], "f", fd[0], "g"), 0);
+    f = make(fd[0], "f");
+    put(f, "2nd", 0);
+    s3_door->fsync(f);
+    plog = s3_powercut_stop();
+
+    seen[0] = seen[1] = seen[2] = 0;
+
+    for (seed = 0; seed < SEEDS; seed++) {
+        replay(S3_POWERCUT_TORN, seed);
+
+        at = get("f", buf, sizeof(buf));
+        aside = get("g", buf, sizeof(buf));
+
+        if (at == 5) {
+            assert_int_equal(aside, -1);
+            seen[0]++;
+
+        } else {
+            assert_true(at == -1 || at == 3);
+            assert_int_equal(aside, 5);
+            seen[at == -1 ? 1 : 2]++;
+        }
+    }
+
+    assert_true(seen[0] > 5 && seen[1] > 5 && seen[2] > 5);
+
+    close(f);
+}
+
+
 static void
 directories(void **state)
 {
@@ -1301,6 +1347,7 @@ main(void)
         powercut_test(rename_of_new),
         powercut_test(rename_over),
         powercut_test(order_of_a_name),
+        powercut_test(order_of_two_names),
         powercut_test(directories),
         powercut_test(disks_and_marks),
         powercut_test(elsewhere),
