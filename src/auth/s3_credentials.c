@@ -435,7 +435,7 @@ s3_credentials_add(s3_credentials_t *c, ngx_str_t *access, ngx_str_t *secret,
 
     cr->enabled = enabled;
 
-    h = ngx_murmur_hash2(access->data, access->len) & c->mask;
+    h = ngx_hash_key(access->data, access->len) & c->mask;
 
     cr->next = c->hash[h];
     c->hash[h] = cr;
@@ -519,7 +519,7 @@ s3_credentials_find(s3_credentials_t *c, ngx_str_t *access_key)
         return NULL;
     }
 
-    h = ngx_murmur_hash2(access_key->data, access_key->len) & c->mask;
+    h = ngx_hash_key(access_key->data, access_key->len) & c->mask;
 
     for (cr = c->hash[h]; cr; cr = cr->next) {
         if (cr->access_key.len == access_key->len

@@ -1082,6 +1082,10 @@ s3_sigv4_trim(u_char *dst, ngx_str_t *value)
 {
     u_char  *p, *last, *d;
 
+    if (value->len == 0) {
+        return 0;
+    }
+
     d = dst;
     last = value->data + value->len;
 

@@ -220,6 +220,10 @@ s3_etag_match(ngx_str_t *list, ngx_str_t *etag, ngx_uint_t weak)
         return 1;
     }
 
+    if (list->len == 0) {
+        return 0;
+    }
+
     p = list->data;
     last = p + list->len;
 

@@ -331,12 +331,15 @@ s3_metadata_headers(ngx_pool_t *pool, ngx_str_t *blob, ngx_array_t *headers)
     ngx_uint_t    count, id, type;
     s3_header_t  *h;
 
-    p = blob->data;
-    last = p + blob->len;
+    p = NULL;
+    last = NULL;
     count = 0;
     type = 0;
 
     if (blob->len) {
+        p = blob->data;
+        last = p + blob->len;
+
         if (blob->len < S3_METADATA_HEAD || p[0] != S3_METADATA_VERSION) {
             return NGX_DECLINED;
         }

@@ -378,6 +378,12 @@ s3_uri_decode(u_char *dst, size_t *dst_len, ngx_str_t *src, ngx_uint_t plus)
     ngx_int_t   hi, lo;
 
     d = dst;
+
+    if (src->len == 0) {
+        *dst_len = 0;
+        return NGX_OK;
+    }
+
     last = src->data + src->len;
 
     for (p = src->data; p < last; p++) {
@@ -525,6 +531,10 @@ ngx_uint_t
 s3_utf8_valid(ngx_str_t *s)
 {
     u_char  *p, *last;
+
+    if (s->len == 0) {
+        return 1;
+    }
 
     p = s->data;
     last = p + s->len;

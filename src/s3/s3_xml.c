@@ -171,6 +171,10 @@ s3_xml_value(s3_xml_t *x, ngx_str_t *value)
     uint32_t     ch;
     const char  *s;
 
+    if (value->len == 0) {
+        return;
+    }
+
     p = value->data;
     last = p + value->len;
     run = p;
