@@ -325,7 +325,17 @@ s3_index_pragma(s3_index_t *index, const char *sql, int64_t *value)
 int
 s3_index_fail(s3_index_t *index, int rc)
 {
-    int  err;
+    int  err, known, extended;
+
+    /* sqlite3_db_cacheflush() and a few others leave no error behind, and
+     * sqlite3_open_v2() returns no extended code */
+
+    extended = sqlite3_extended_errcode(index->db);
+    known = (extended & 0xff) == (rc & 0xff);
+
+    if (known && rc == (rc & 0xff)) {
+        rc = extended;
+    }
 
     switch (rc & 0xff) {
 
@@ -353,7 +363,8 @@ s3_index_fail(s3_index_t *index, int rc)
 
     case SQLITE_IOERR:
         err = rc == SQLITE_IOERR_NOMEM ? ENOMEM
-                                       : sqlite3_system_errno(index->db);
+              : rc == SQLITE_IOERR_DATA ? EBADMSG
+              : known ? sqlite3_system_errno(index->db) : EIO;
         break;
 
     case SQLITE_CANTOPEN:
@@ -365,7 +376,9 @@ s3_index_fail(s3_index_t *index, int rc)
         break;
     }
 
-    return s3_index_error(index, err ? err : EIO, sqlite3_errmsg(index->db));
+    return s3_index_error(index, err ? err : EIO,
+                          known ? sqlite3_errmsg(index->db)
+                                : sqlite3_errstr(rc));
 }
 
 

@@ -101,6 +101,7 @@ struct s3_vfs_s {
 
     pthread_mutex_t           mutex;      /* of all below */
 
+    char                      base[S3_VFS_PATH];      /* the database */
     s3_vfs_inode_t            files[S3_VFS_NFILES];
 
     uint64_t                 *frames;
@@ -552,7 +553,22 @@ s3_vfs_open(sqlite3_vfs *v, const char *name, sqlite3_file *file,
 
     pthread_mutex_lock(&vfs->mutex);
 
-    err = s3_vfs_attach(vfs, &vfs->files[kind], name, writer, create);
+    if (kind == S3_VFS_DB && vfs->files[S3_VFS_DB].refs == 0
+        && strlen(name) < sizeof(vfs->base))
+    {
+        strcpy(vfs->base, name);
+    }
+
+    /* one database a disk: its descriptors and sums are no other's */
+
+    if (strncmp(name, vfs->base, strlen(vfs->base)) != 0
+        || (kind == S3_VFS_DB && strcmp(name, vfs->base) != 0))
+    {
+        err = EINVAL;
+
+    } else {
+        err = s3_vfs_attach(vfs, &vfs->files[kind], name, writer, create);
+    }
 
     if (err == ENOENT && kind == S3_VFS_WAL && !writer) {
 
