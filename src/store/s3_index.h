@@ -60,19 +60,26 @@ int s3_index_begin(s3_index_t *index);
  * empty, ...), makes its changes in the open transaction, appends them to effects, with the verdict's row
  * (session, request, verdict) where commit->request is not 0, and removes verdicts of
  * the session below commit->acked.  sequence: the batch's.
- * A refusal (verdict->status) is no error.
+ * A refusal (verdict->status) is no error.  A request that has a verdict already gets it again, and
+ * changes nothing.  After an error the batch can only be rolled back, and effects are void.
  *
  * Semantics:
  *   PUT             bucket must exist; conditions against the current row; the old
  *                   row's data loses a reference (at 0: its shards become garbage of this
  *                   sequence, inline bytes are deleted); new object, data, extent or inline rows.
+ *                   SHARDS_MISSING: its data id stands in the index already, as data or garbage: nothing
+ *                   is done to it.  BAD_REQUEST: sizes that do not fit.
  *                   On a refusal with shards: they become garbage of this sequence
  *                   too (the store process alone removes them, ruling 3).
  *   DELETE          S3: OK also where there is no such key (no effect then); conditions
  *                   S3_IF_MATCH: NO_SUCH_KEY where there is none, PRECONDITION_FAILED
  *                   where it differs.
  *   CREATE_BUCKET   BUCKET_EXISTS;   DELETE_BUCKET  NO_SUCH_BUCKET, BUCKET_NOT_EMPTY
- *   GENERATION      no rows;         SESSION_END    deletes all verdicts of session
+ *   GENERATION      table member (slot, since): rows of slots in mask are kept, or inserted with
+ *                   since = commit->generation; rows of other slots are deleted
+ *   SESSION_END     deletes all verdicts of session
+ *   any, with commit->refuse set (by the store process): that status is the verdict, and the shards of a
+ *                   PUT become garbage
  *   GARBAGE         the slots of mask need no unlinking any more; the row goes with its last slot
  *   REPAIRED        sets bits of mask on the extent, if it still exists
  */
@@ -155,9 +162,14 @@ typedef struct {
     s3_geometry_t    geometry;
 } s3_shard_row_t;
 
-/* up to max rows of garbage that died at sequence <= until, oldest first */
-int s3_index_garbage(s3_index_t *index, uint64_t until, s3_shard_row_t *rows,
-    unsigned max, unsigned *n);
+/* up to max rows of garbage that died at sequence <= until and whose mask has one
+ * of slots, oldest first */
+int s3_index_garbage(s3_index_t *index, uint64_t until, uint64_t slots,
+    s3_shard_row_t *rows, unsigned max, unsigned *n);
+
+/* the member table: since[slot] is the generation in which the disk became a member,
+ * 0 where it is none */
+int s3_index_members(s3_index_t *index, uint64_t since[S3_MAX_DISKS]);
 
 /* up to max extents with shard_id > after (NULL: from the first) whose mask lacks one of the slots */
 int s3_index_holes(s3_index_t *index, uint64_t slots,

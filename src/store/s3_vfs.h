@@ -17,7 +17,8 @@
  *   reaches the disk (ruling 10): sqlite3_close() can't checkpoint any more.
  * - Temporary files are not made on the disk (temp_store=MEMORY).
  *
- * One s3_vfs_t an open disk; all its connections are used on that disk's threads, a
+ * One s3_vfs_t an open disk and one database in it; a connection opened with the URI parameter s3_reader=1
+ * writes nothing, whatever is missing; all its connections are used on that disk's threads, a
  * connection by one thread at a time.
  */
 
@@ -43,10 +44,13 @@ const char *s3_vfs_name(s3_vfs_t *vfs);
 void s3_vfs_drop(s3_vfs_t *vfs);
 
 /* syncs the WAL: what sqlite3_db_cacheflush() wrote (it syncs nothing
- * itself).  0 or errno.  A failed sync is remembered: all later ones fail */
+ * itself), after it has reserved room for the commit's frames and for what the
+ * checkpoint will add to the database.  0 or errno; ENOSPC: the batch can be rolled back and
+ * the disk stays good.  A failed sync is remembered: all later writes and syncs fail */
 int s3_vfs_sync_wal(s3_vfs_t *vfs);
 
-/* errno of the first failure since create, 0: none; any thread */
+/* errno of the first failure since create, 0: none; ENOSPC is an answer and
+ * does not count; any thread */
 int s3_vfs_error(s3_vfs_t *vfs);
 
 /* when its last connection is closed */
