@@ -765,8 +765,14 @@ test_unsigned_headers(void **state)
 
     /* a second value for a signed header is part of what is signed */
     test_aws(&t, 0);
-    test_add(&t, "Range", "bytes=5-");
+    test_add(&t, "Range", "  bytes=5-,   6 ");
     assert_int_equal(test_verify(&t), S3_ERR_SIGNATURE_DOES_NOT_MATCH);
+    assert_non_null(ngx_strlcasestrn(
+                        test_element(&t, "CanonicalRequest")->data,
+                        test_element(&t, "CanonicalRequest")->data
+                        + test_element(&t, "CanonicalRequest")->len,
+                        (u_char *) "range:bytes=0-9,bytes=5-, 6\n",
+                        sizeof("range:bytes=0-9,bytes=5-, 6\n") - 2));
     test_done(&t);
 }
 

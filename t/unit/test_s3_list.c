@@ -199,6 +199,15 @@ test_token(void **state)
     assert_int_equal(s3_list_token_encode(pool, &name, 0, &token),
                      NGX_ERROR);
 
+    /* padding that nobody was given */
+
+    name = s3_test_str("a/");
+    assert_int_equal(s3_list_token_encode(pool, &name, 0, &token), NGX_OK);
+    *ngx_snprintf(query, sizeof(query) - 1, "%V==", &token) = '\0';
+    token = s3_test_str((char *) query);
+    assert_int_equal(s3_list_token_decode(pool, &token, &again, &is_prefix),
+                     NGX_DECLINED);
+
     /* the token wins over start-after */
 
     name = s3_test_str("a/");
