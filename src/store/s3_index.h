@@ -81,7 +81,8 @@ int s3_index_begin(s3_index_t *index);
  *   any, with commit->refuse set (by the store process): that status is the verdict, and the shards of a
  *                   PUT become garbage
  *   GARBAGE         the slots of mask need no unlinking any more; the row goes with its last slot
- *   REPAIRED        sets bits of mask on the extent, if it still exists
+ *   REPAIRED        sets bits of mask on the extent; NO_SUCH_KEY where it is gone: the repaired
+ *                   shard is to be unlinked
  */
 int s3_index_decide(s3_index_t *index, const s3_commit_t *commit,
     uint64_t sequence, s3_buf_t *effects, s3_verdict_t *verdict);

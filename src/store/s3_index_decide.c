@@ -889,9 +889,16 @@ s3_decide_repaired(s3_decision_t *d)
         rc = sqlite3_step(stmt);
     }
 
+    if (rc == SQLITE_DONE) {
+        /* deleted meanwhile: who repaired it has a shard to unlink */
+        (void) sqlite3_reset(stmt);
+        d->status = S3_STORE_NO_SUCH_KEY;
+        return 0;
+    }
+
     if (rc != SQLITE_ROW) {
         (void) sqlite3_reset(stmt);
-        return rc == SQLITE_DONE ? 0 : s3_index_fail(d->index, rc);
+        return s3_index_fail(d->index, rc);
     }
 
     s3_row_columns(stmt, 0, S3_TABLE_PART, row);

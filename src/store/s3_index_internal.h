@@ -3,9 +3,10 @@
 
 
 /*
- * What the four files of the index share: s3_index.c (connection, batch,
- * catching up), s3_index_row.c (tables and rows), s3_index_decide.c (what a
- * commit means), s3_index_read.c (look-ups, lists, housekeeping).
+ * What the files of the index share: s3_index.c (connection, batch),
+ * s3_index_row.c (tables, rows, effects), s3_index_decide.c (what a commit
+ * means), s3_index_catchup.c (bringing a laggard forward), s3_index_read.c
+ * (look-ups, housekeeping), s3_index_list.c (pages of lists).
  *
  * A row is an array of values in the order of its table's columns, the
  * primary key first.  The tables stand once, in s3_index_tables[]: their SQL,
@@ -38,6 +39,9 @@
 #define S3_INDEX_TRIM          4
 
 #define S3_COLUMNS_MAX         12
+
+/* generation, sequence, digest */
+#define S3_POSITION_SIZE       48
 
 
 /* numbers in effects and in the change log: never used again for another */
@@ -170,6 +174,11 @@ struct s3_index_s {
 int s3_index_fail(s3_index_t *index, int rc);
 /* the same for what SQLite knows nothing of */
 int s3_index_error(s3_index_t *index, int err, const char *text);
+
+/* the rows that say where an index stands; value: S3_POSITION_SIZE bytes */
+void s3_position_row(const s3_position_t *position, uint8_t *value,
+    s3_value_t *row);
+void s3_batch_row(const s3_position_t *position, s3_value_t *row);
 
 /* one snapshot around a read, and the sequence it shows; end() takes the
  * read's result and returns it, or its own */

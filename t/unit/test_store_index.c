@@ -710,6 +710,9 @@ semantics(void **state)
     assert_int_equal(s3_index_holes(d[1].reader, 7, NULL, shards, 8, &n), 0);
     assert_int_equal(n, 0);
 
+    c.shard_id[0] ^= 1;
+    assert_int_equal(one(c), S3_STORE_NO_SUCH_KEY);
+
     /* members */
 
     c = commit_of(S3_COMMIT_GENERATION, "", text(""));
