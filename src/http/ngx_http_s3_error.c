@@ -21,6 +21,9 @@
 #include "s3_xml.h"
 
 
+#define NGX_HTTP_S3_DISCARD  (1024 * 1024)
+
+
 static ngx_int_t ngx_http_s3_error_headers(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 
@@ -60,6 +63,12 @@ ngx_http_s3_send_error(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     }
 
     r->expect_tested = 1;
+
+    /* to read much just to drop it is worth less than a connection */
+
+    if (r->headers_in.content_length_n > NGX_HTTP_S3_DISCARD) {
+        r->keepalive = 0;
+    }
 
     if (ngx_http_discard_request_body(r) != NGX_OK || r->reading_body) {
         r->keepalive = 0;
