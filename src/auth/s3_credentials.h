@@ -75,8 +75,8 @@ s3_credentials_t *s3_credentials_load(const char *path,
     s3_credentials_stamp_t *stamp, char *err, char *warning);
 
 /*
- * A set of one, for configuration by environment.  NULL without memory or when
- * one of the two is not what a file could hold.
+ * A set of one, for configuration by environment.  NULL without memory or
+ * when one of the two is not what a file could hold.
  */
 s3_credentials_t *s3_credentials_pair(ngx_str_t *access_key,
     ngx_str_t *secret_key);

@@ -209,8 +209,8 @@ s3_sigv4_mechanism(s3_sigv4_t *s, ngx_str_t *authorization)
 
     if (s3_str_has_prefix(authorization, "AWS4-ECDSA-P256-SHA256")) {
         return s3_fail(s->fail, S3_ERR_NOT_IMPLEMENTED,
-                       "AWS4-ECDSA-P256-SHA256 is not implemented. Please use "
-                       "AWS4-HMAC-SHA256.");
+                       "AWS4-ECDSA-P256-SHA256 is not implemented. Please "
+                       "use AWS4-HMAC-SHA256.");
     }
 
     if (!s3_str_has_prefix(authorization, S3_SIGV4_ALGORITHM)) {
@@ -240,8 +240,8 @@ s3_sigv4_parse_header(s3_sigv4_t *s, ngx_str_t *authorization)
     if (p == last || (*p != ' ' && *p != '\t')) {
         return s3_sigv4_malformed(s, "The authorization header is malformed; "
                                   "the authorization header requires three "
-                                  "components: Credential, SignedHeaders, and "
-                                  "Signature.", NULL);
+                                  "components: Credential, SignedHeaders, and"
+                                  " Signature.", NULL);
     }
 
     for ( /* void */ ; p < last; p = next) {
@@ -381,8 +381,8 @@ s3_sigv4_parse_query(s3_sigv4_t *s)
 
     if (s3_str_eq(&found[0]->value, "AWS4-ECDSA-P256-SHA256")) {
         return s3_fail(s->fail, S3_ERR_NOT_IMPLEMENTED,
-                       "AWS4-ECDSA-P256-SHA256 is not implemented. Please use "
-                       "AWS4-HMAC-SHA256.");
+                       "AWS4-ECDSA-P256-SHA256 is not implemented. Please "
+                       "use AWS4-HMAC-SHA256.");
     }
 
     if (!s3_str_eq(&found[0]->value, S3_SIGV4_ALGORITHM)) {
@@ -396,8 +396,8 @@ s3_sigv4_parse_query(s3_sigv4_t *s)
     s->signature = found[5]->value;
 
     if (s3_sigv4_date(s, &found[2]->value) != S3_OK) {
-        return s3_sigv4_malformed(s, NULL, "X-Amz-Date must be in the ISO8601 "
-                                  "Long Format \"yyyyMMdd'T'HHmmss'Z'\"");
+        return s3_sigv4_malformed(s, NULL, "X-Amz-Date must be in the ISO8601"
+                                  " Long Format \"yyyyMMdd'T'HHmmss'Z'\"");
     }
 
     return S3_OK;
@@ -477,8 +477,8 @@ s3_sigv4_scope(s3_sigv4_t *s)
                    "mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/"
                    "SERVICE/aws4_request\".",
                    "Error parsing the X-Amz-Credential parameter; the "
-                   "Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD"
-                   "/REGION/SERVICE/aws4_request\".");
+                   "Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMM"
+                   "DD/REGION/SERVICE/aws4_request\".");
     }
 
     s->auth->scope.data = s->date.data;
@@ -519,8 +519,8 @@ s3_sigv4_check_scope(s3_sigv4_t *s)
         || ngx_memcmp(s->date.data, date.data, date.len) != 0)
     {
         return s3_failf(s->pool, s->fail, code,
-                        "%s; Invalid credential date \"%V\". This date is not "
-                        "the same as X-Amz-Date: \"%V\".",
+                        "%s; Invalid credential date \"%V\". This date is "
+                        "not the same as X-Amz-Date: \"%V\".",
                         what, &s->date, &date);
     }
 
@@ -579,14 +579,16 @@ s3_sigv4_time(s3_sigv4_t *s)
     expires = ngx_atoi(s->expires.data, s->expires.len);
 
     if (expires == NGX_ERROR) {
-        return s3_sigv4_malformed(s, NULL, "X-Amz-Expires should be a number");
+        return s3_sigv4_malformed(s, NULL,
+                                  "X-Amz-Expires should be a number");
     }
 
     if (expires > S3_SIGV4_EXPIRES_MAX) {
         return s3_sigv4_malformed(s, NULL,
-                                  "X-Amz-Expires must be less than a week (in "
-                                  "seconds); that is, the given X-Amz-Expires "
-                                  "must be less than 604800 seconds");
+                                  "X-Amz-Expires must be less than a week (in"
+                                  " seconds); that is, the given "
+                                  "X-Amz-Expires must be less than 604800 "
+                                  "seconds");
     }
 
     if (expires == 0) {
@@ -726,8 +728,8 @@ s3_sigv4_payload(s3_sigv4_t *s)
 
     if (s3_str_has_prefix(&s->payload, "STREAMING-AWS4-ECDSA-P256-SHA256-")) {
         return s3_fail(s->fail, S3_ERR_NOT_IMPLEMENTED,
-                       "AWS4-ECDSA-P256-SHA256 is not implemented. Please use "
-                       "AWS4-HMAC-SHA256.");
+                       "AWS4-ECDSA-P256-SHA256 is not implemented. Please "
+                       "use AWS4-HMAC-SHA256.");
     }
 
     if (s->payload.len == 64
@@ -767,8 +769,8 @@ s3_sigv4_token(s3_sigv4_t *s)
 
 
 /*
- * Split SignedHeaders, then see that host and everything that changes what the
- * request means is among them.
+ * Split SignedHeaders, then see that host and everything that changes what
+ * the request means is among them.
  */
 
 static s3_error_e
@@ -1018,8 +1020,8 @@ s3_sigv4_compare(s3_sigv4_t *s)
 
 
 /*
- * "name:value\n" for each signed header in SignedHeaders' order; the values of
- * one name are joined by commas in the order received.
+ * "name:value\n" for each signed header in SignedHeaders' order; the values
+ * of one name are joined by commas in the order received.
  */
 
 static ngx_int_t

@@ -19,7 +19,7 @@
  *                    Credential=AKID/20130524/REGION/s3/aws4_request,
  *                    SignedHeaders=host;x-amz-date, Signature=hex
  * or
- *     ?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKID%2F20130524%2F...
+ *     ?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKID%2F20130524...
  *     &X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400
  *     &X-Amz-SignedHeaders=host&X-Amz-Signature=hex
  *
@@ -57,8 +57,9 @@ typedef enum {
     S3_PAYLOAD_HASH = 1,                /* hex SHA-256 of the body */
     S3_PAYLOAD_UNSIGNED,                /* UNSIGNED-PAYLOAD */
     S3_PAYLOAD_STREAMING_UNSIGNED_TRAILER,
-                                        /* STREAMING-UNSIGNED-PAYLOAD-TRAILER */
-    S3_PAYLOAD_STREAMING_SIGNED,        /* STREAMING-AWS4-HMAC-SHA256-PAYLOAD */
+                                      /* STREAMING-UNSIGNED-PAYLOAD-TRAILER */
+    S3_PAYLOAD_STREAMING_SIGNED,
+                                      /* STREAMING-AWS4-HMAC-SHA256-PAYLOAD */
     S3_PAYLOAD_STREAMING_SIGNED_TRAILER
                                         /* ...-PAYLOAD-TRAILER */
 } s3_payload_e;
@@ -107,15 +108,15 @@ typedef struct {
 
 
 /*
- * Who asks?  S3_OK: the signature is right, auth is filled in whole.  Else the
- * error, with message and elements in fail (zeroed by the caller).  No
+ * Who asks?  S3_OK: the signature is right, auth is filled in whole.  Else
+ * the error, with message and elements in fail (zeroed by the caller).  No
  * authentication at all: AccessDenied with auth->type S3_AUTH_NONE.
  *
  * Strings in auth and fail are in the pool or constants.  Reads nothing
  * of the body.  Comparison of signatures takes constant time.
  */
-s3_error_e s3_auth_verify(s3_auth_request_t *ar, s3_credentials_t *credentials,
-    s3_auth_t *auth, s3_failure_t *fail);
+s3_error_e s3_auth_verify(s3_auth_request_t *ar,
+    s3_credentials_t *credentials, s3_auth_t *auth, s3_failure_t *fail);
 
 /*
  * The signing key for DATE (8 digits), region, service "s3", from the
@@ -129,10 +130,11 @@ ngx_int_t s3_sigv4_sign(u_char key[32], ngx_str_t *string, u_char hex[64]);
 
 
 /*
- * Canonical query: arguments decoded ("+" is a space), encoded again, sorted by
- * name, then value, joined.  The argument "except" (exact, decoded name; NULL:
- * none) is left out.  NGX_OK, NGX_ERROR (no memory), NGX_DECLINED (bad escape
- * or too many arguments).  Public for its tests and for signing requests.
+ * Canonical query: arguments decoded ("+" is a space), encoded again, sorted
+ * by name, then value, joined.  The argument "except" (exact, decoded name;
+ * NULL: none) is left out.  NGX_OK, NGX_ERROR (no memory), NGX_DECLINED (bad
+ * escape or too many arguments).  Public for its tests and for signing
+ * requests.
  */
 ngx_int_t s3_sigv4_canonical_query(ngx_pool_t *pool, ngx_str_t *query,
     const char *except, ngx_str_t *canonical);

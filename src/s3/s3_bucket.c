@@ -292,7 +292,8 @@ s3_bucket_configuration_element(void *ctx, ngx_uint_t depth, const char *name,
 
     value.data = p;
 
-    (void) s3_failf(conf->pool, conf->fail, S3_ERR_ILLEGAL_LOCATION_CONSTRAINT,
+    (void) s3_failf(conf->pool, conf->fail,
+                    S3_ERR_ILLEGAL_LOCATION_CONSTRAINT,
                     "The %V location constraint is incompatible for the "
                     "region specific endpoint this request was sent to.",
                     &value);

@@ -56,8 +56,8 @@ s3_error_e s3_list_buckets_parse(ngx_pool_t *pool, s3_target_t *target,
     s3_list_buckets_t *params, s3_failure_t *fail);
 
 /*
- * The answer's body.  truncated: more follow after the last bucket.  region is
- * written as each bucket's BucketRegion.  NULL without memory.
+ * The answer's body.  truncated: more follow after the last bucket.  region
+ * is written as each bucket's BucketRegion.  NULL without memory.
  */
 ngx_chain_t *s3_list_buckets_write(ngx_pool_t *pool,
     s3_list_buckets_t *params, s3_owner_t *owner, s3_list_bucket_t *buckets,

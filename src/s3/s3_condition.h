@@ -36,8 +36,8 @@ s3_error_e s3_condition_read(s3_header_t *headers, ngx_uint_t n,
 
 typedef enum {
     S3_CONDITION_NONE = 0,
-    S3_CONDITION_ABSENT,       /* If-None-Match: "*": the key must not exist */
-    S3_CONDITION_EXISTS,       /* If-Match: "*": the key must exist */
+    S3_CONDITION_ABSENT,       /* If-None-Match: "*" */
+    S3_CONDITION_EXISTS,       /* If-Match: "*" */
     S3_CONDITION_ETAG          /* If-Match: etag */
 } s3_condition_e;
 

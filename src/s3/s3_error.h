@@ -241,7 +241,8 @@ s3_error_e s3_error_by_code(const char *code);
 
 /*
  * Error for a status that nginx itself answers with (400, 404, 408, 413, 414,
- * 494, 503 of limit_req, ...).  Statuses below 400 but 304 give InternalError.
+ * 494, 503 of limit_req, ...).  Statuses below 400 but 304 give
+ * InternalError.
  */
 s3_error_e s3_error_by_status(ngx_uint_t status);
 

@@ -123,7 +123,8 @@ s3_list_parse(ngx_pool_t *pool, s3_target_t *target, s3_list_params_t *params,
 
     if (rc == NGX_DECLINED) {
         return s3_fail_argument(fail,
-                                "The continuation token provided is incorrect",
+                                "The continuation token provided is "
+                                "incorrect",
                                 "continuation-token",
                                 &params->continuation_token);
     }
@@ -335,8 +336,7 @@ s3_list_token_decode(ngx_pool_t *pool, ngx_str_t *token, ngx_str_t *name,
     }
 
     dst.data = ngx_pnalloc(pool, ngx_base64_decoded_length(token->len));
-    again.data = ngx_pnalloc(pool, ngx_base64_encoded_length(
-                                       ngx_base64_decoded_length(token->len)));
+    again.data = ngx_pnalloc(pool, token->len + 4);
 
     if (dst.data == NULL || again.data == NULL) {
         return NGX_ERROR;
@@ -346,7 +346,7 @@ s3_list_token_decode(ngx_pool_t *pool, ngx_str_t *token, ngx_str_t *name,
         return NGX_DECLINED;
     }
 
-    /* one token a name: padding and loose bits in the last digit are refused */
+    /* one token a name: no padding, no loose bits in the last digit */
 
     ngx_encode_base64url(&again, &dst);
 

@@ -34,8 +34,8 @@
 typedef struct {
     ngx_str_t                  prefix;
     ngx_str_t                  delimiter;
-    ngx_str_t                  start_after;        /* as given, for the echo */
-    ngx_str_t                  continuation_token; /* as given, for the echo */
+    ngx_str_t                  start_after;        /* as given, to echo */
+    ngx_str_t                  continuation_token; /* as given, to echo */
 
     /*
      * Where the page begins: strictly after this key, or, with after_prefix,
@@ -59,7 +59,7 @@ typedef struct {
     ngx_str_t                  etag;               /* without quotes */
     uint64_t                   size;
     ngx_str_t                  checksum_algorithm; /* "CRC64NVME" or empty */
-    ngx_str_t                  checksum_type;      /* "FULL_OBJECT" or empty */
+    ngx_str_t                  checksum_type;      /* "FULL_OBJECT", empty */
 } s3_list_object_t;
 
 
@@ -68,7 +68,7 @@ typedef struct {
 typedef struct {
     s3_list_object_t          *entries;
     ngx_uint_t                 nentries;
-    ngx_str_t                 *prefixes;           /* common prefixes, whole */
+    ngx_str_t                 *prefixes;           /* common prefixes */
     ngx_uint_t                 nprefixes;
 
     /* the next page begins after this name; used when truncated */

@@ -18,8 +18,8 @@
  *     id  1 Content-Type      2 Content-Encoding     3 Content-Disposition
  *         4 Content-Language  5 Cache-Control        6 Expires
  *
- * NAME is lower-case, 1..255 bytes.  Values hold no control character but tab.
- * An object without any has the 3 bytes 01 00 00.
+ * NAME is lower-case, 1..255 bytes.  Values hold no control character but
+ * tab. An object without any has the 3 bytes 01 00 00.
  */
 
 
@@ -39,9 +39,9 @@
 
 
 /*
- * Collect from a request's headers (real and hoisted).  Headers of one name are
- * joined by commas; aws-chunked is taken out of Content-Encoding (it names the
- * transfer, not the object).  S3_OK and the blob in the pool, or
+ * Collect from a request's headers (real and hoisted).  Headers of one name
+ * are joined by commas; aws-chunked is taken out of Content-Encoding (it
+ * names the transfer, not the object).  S3_OK and the blob in the pool, or
  * MetadataTooLarge (also for a blob over S3_METADATA_MAX), InvalidArgument
  * (control character, empty or too long name), InternalError (memory).
  */

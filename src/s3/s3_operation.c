@@ -612,7 +612,7 @@ s3_operation_checksum(s3_header_t *h, s3_failure_t *fail)
 
     static const char  *names[] = {
         "crc32", "crc32c", "crc64nvme", "sha1", "sha256",
-        /* no algorithm: what to answer, or what a multipart upload will use */
+        /* no algorithm: what to answer, what an upload will use */
         "mode", "algorithm", "type"
     };
 

@@ -1,7 +1,7 @@
 
 /*
- * The one table of operations.  Dispatch, metrics labels, policy actions, docs
- * and tests are made from it.
+ * The one table of operations.  Dispatch, metrics labels, policy actions,
+ * docs and tests are made from it.
  */
 
 

@@ -110,7 +110,8 @@ s3_range_parse(ngx_str_t *header, uint64_t size, s3_range_t *range)
 
 /*
  * Digits up to the first byte that is none; NULL when there are none.  A
- * number that does not fit is larger than any object: it stays at the maximum.
+ * number that does not fit is larger than any object: it stays at the
+ * maximum.
  */
 
 static u_char *

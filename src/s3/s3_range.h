@@ -6,9 +6,9 @@
  *     Range: bytes=500-         all but the first 500
  *     Range: bytes=-500         the last 500
  *
- * As S3 has it: a syntax error and more than one range are as if there were no
- * header (200, the whole object); a range that begins at or past the end is
- * InvalidRange (416), and so is any range of an empty object.
+ * As S3 has it: a syntax error and more than one range are as if there were
+ * no header (200, the whole object); a range that begins at or past the end
+ * is InvalidRange (416), and so is any range of an empty object.
  */
 
 
@@ -33,7 +33,8 @@ typedef struct {
  * (answer with "Content-Range: bytes [star]/SIZE"; elements ActualObjectSize
  * and RangeRequested are the caller's).
  */
-s3_error_e s3_range_parse(ngx_str_t *header, uint64_t size, s3_range_t *range);
+s3_error_e s3_range_parse(ngx_str_t *header, uint64_t size,
+    s3_range_t *range);
 
 /* "bytes 0-499/1234"; buf has S3_RANGE_TEXT bytes; returns the end. */
 #define S3_RANGE_TEXT          (sizeof("bytes -/") + 3 * NGX_INT64_LEN)

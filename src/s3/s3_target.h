@@ -86,12 +86,12 @@ s3_arg_t *s3_target_arg(s3_target_t *target, const char *name);
 
 /*
  * Presigned URLs carry headers as arguments (the JS SDK hoists x-amz-*): push
- * each x-amz-* argument that is none of the signature's as an s3_header_t with
- * a lower-case name onto "headers" (array of s3_header_t).  x-amz-checksum-*
- * and x-amz-sdk-checksum-algorithm are left out: they are presigned for no
- * body, and users need the upload to work.  A header that is also present for
- * real is not added twice.  NGX_OK or NGX_ERROR (no memory); a value
- * unfit for a header gives NGX_DECLINED.
+ * each x-amz-* argument that is none of the signature's as an s3_header_t
+ * with a lower-case name onto "headers" (array of s3_header_t).
+ * x-amz-checksum-* and x-amz-sdk-checksum-algorithm are left out: they are
+ * presigned for no body, and users need the upload to work.  A header that is
+ * also present for real is not added twice.  NGX_OK or NGX_ERROR (no memory);
+ * a value unfit for a header gives NGX_DECLINED.
  *
  * To be called after authentication took the real headers: hoisted ones are
  * signed as arguments.
@@ -101,9 +101,9 @@ ngx_int_t s3_target_hoisted(ngx_pool_t *pool, s3_target_t *target,
 
 
 /*
- * Strict percent-decoding of "src" into dst (src->len bytes suffice; dst may be
- * src->data).  plus: "+" is a space, as in a query.  NGX_ERROR: an escape that
- * is not "%" and two hex digits.
+ * Strict percent-decoding of "src" into dst (src->len bytes suffice; dst may
+ * be src->data).  plus: "+" is a space, as in a query.  NGX_ERROR: an escape
+ * that is not "%" and two hex digits.
  */
 ngx_int_t s3_uri_decode(u_char *dst, size_t *dst_len, ngx_str_t *src,
     ngx_uint_t plus);

@@ -14,7 +14,7 @@
 #define S3_XML_ERROR_ARG     xmlErrorPtr
 #endif
 
-/* an error document fits the first, a list of 1,000 keys takes some 20 more */
+/* an error document fits the first, 1,000 keys take some 20 more */
 #define S3_XML_BUFFER_FIRST  1024
 #define S3_XML_BUFFER        16384
 
@@ -409,7 +409,10 @@ s3_xml_read(ngx_chain_t *in, s3_xml_handler_pt handler, void *ctx)
 
     for ( /* void */ ; in && r.error == S3_OK; in = in->next) {
 
-        for (p = in->buf->pos; p < in->buf->last && r.error == S3_OK; p += n) {
+        for (p = in->buf->pos;
+             p < in->buf->last && r.error == S3_OK;
+             p += n)
+        {
 
             /* xmlParseChunk() takes an int */
             n = ngx_min(in->buf->last - p, 1 << 20);

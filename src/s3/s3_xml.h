@@ -18,8 +18,8 @@
 
 
 /*
- * The writer.  Errors (no memory) stick in "failed" and are looked at once, by
- * s3_xml_end(); no function in between needs checking.
+ * The writer.  Errors (no memory) stick in "failed" and are looked at once,
+ * by s3_xml_end(); no function in between needs checking.
  */
 
 typedef struct {
@@ -35,8 +35,8 @@ typedef struct {
 void s3_xml_begin(s3_xml_t *x, ngx_pool_t *pool);
 
 /*
- * The chain of temporary buffers (no last_buf set), x->size bytes in all; NULL
- * when memory ran out on the way.
+ * The chain of temporary buffers (no last_buf set), x->size bytes in all;
+ * NULL when memory ran out on the way.
  */
 ngx_chain_t *s3_xml_end(s3_xml_t *x);
 
@@ -82,9 +82,9 @@ ngx_chain_t *s3_xml_error(ngx_pool_t *pool, s3_failure_t *fail,
 /*
  * The reader.  handler is called at the start of each element (text NULL) and
  * at its end (text: the element's own character data, complete, whitespace
- * included; valid during the call only).  depth is 1 for the root; name is the
- * local name, namespaces are not looked at (clients differ).  It returns S3_OK
- * or the error that ends reading.
+ * included; valid during the call only).  depth is 1 for the root; name is
+ * the local name, namespaces are not looked at (clients differ).  It returns
+ * S3_OK or the error that ends reading.
  *
  * Bounds: S3_XML_DEPTH levels, S3_XML_TEXT bytes of text in one element.  A
  * document type declaration is refused, entities but the five predefined ones
