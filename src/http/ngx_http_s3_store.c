@@ -11,13 +11,24 @@
  *
  * When a master is killed its children live on and keep port and locks: ours
  * ask the kernel for SIGQUIT then, and leave gracefully.
+ *
+ * Our threads are never joined: they are at work until the process is gone.
+ * So nothing may be taken from under them when it ends: nginx unloads modules
+ * when it destroys the cycle's pool (this one stays), and exit() runs the
+ * destructors of libraries (ours is the last handler, _exit() follows).
  */
 
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE                    /* dladdr() */
+#endif
 
 #include "ngx_http_s3.h"
 #include "s3_pool.h"
 
 #include <sys/prctl.h>
+#include <dlfcn.h>
+#include <stdlib.h>
 
 
 /* bounds how long the store process stays for uploads that are under way */
@@ -29,6 +40,8 @@
 
 
 static void ngx_http_s3_die_with_parent(ngx_log_t *log);
+static void ngx_http_s3_stay(ngx_log_t *log);
+static void ngx_http_s3_exit(int status, void *data);
 static ngx_uint_t ngx_http_s3_start_processes(ngx_http_s3_main_conf_t *mcf);
 static void ngx_http_s3_linger(void);
 static ngx_int_t ngx_http_s3_start_client(ngx_http_s3_store_t *store,
@@ -40,8 +53,9 @@ static void ngx_http_s3_worker_log(void *data, int level, const char *text);
 static void ngx_http_s3_thread_log(void *data, int level, const char *text);
 
 
-/* of this process; exit handlers take no argument */
-static ngx_http_s3_main_conf_t  *ngx_http_s3_lingering;
+/* of this process: the configuration whose store processes run in it */
+static ngx_http_s3_main_conf_t  *ngx_http_s3_running;
+static ngx_uint_t                ngx_http_s3_stays;
 
 
 ngx_int_t
@@ -73,6 +87,8 @@ ngx_http_s3_process_start(ngx_cycle_t *cycle)
      * An error here would end the worker with status 2, after which nginx
      * starts no other: the client is tried again by requests.
      */
+
+    ngx_http_s3_stay(cycle->log);
 
     stores = mcf->stores.elts;
 
@@ -147,7 +163,7 @@ ngx_http_s3_manager(void *data)
 {
     ngx_http_s3_main_conf_t  *mcf = data;
 
-    if (ngx_http_s3_lingering == NULL) {
+    if (ngx_http_s3_running == NULL) {
         ngx_http_s3_die_with_parent(ngx_cycle->log);
     }
 
@@ -177,6 +193,46 @@ ngx_http_s3_die_with_parent(ngx_log_t *log)
 }
 
 
+/* before the first thread: neither our code nor what it uses goes early */
+
+static void
+ngx_http_s3_stay(ngx_log_t *log)
+{
+    Dl_info  info;
+
+    if (ngx_http_s3_stays) {
+        return;
+    }
+
+    ngx_http_s3_stays = 1;
+
+    if (dladdr((void *) (uintptr_t) ngx_http_s3_stay, &info) == 0
+        || dlopen(info.dli_fname, RTLD_NOW|RTLD_NOLOAD|RTLD_NODELETE) == NULL)
+    {
+        /* linked into nginx itself: nothing unloads it */
+
+        ngx_log_debug0(NGX_LOG_DEBUG_CORE, log, 0, "s3 module is static");
+    }
+
+    if (on_exit(ngx_http_s3_exit, NULL) != 0) {
+        ngx_log_error(NGX_LOG_ALERT, log, 0, "on_exit() failed");
+    }
+}
+
+
+/* handlers run in reverse order: before OpenSSL's own, on which threads lean */
+
+static void
+ngx_http_s3_exit(int status, void *data)
+{
+    if (ngx_http_s3_running) {
+        ngx_http_s3_linger();
+    }
+
+    _exit(status);
+}
+
+
 /* returns how many did not start */
 
 static ngx_uint_t
@@ -185,6 +241,9 @@ ngx_http_s3_start_processes(ngx_http_s3_main_conf_t *mcf)
     s3_conf_t              conf;
     ngx_uint_t             i, failed;
     ngx_http_s3_store_t  **stores;
+
+    ngx_http_s3_stay(ngx_cycle->log);
+    ngx_http_s3_running = mcf;
 
     failed = 0;
     stores = mcf->stores.elts;
@@ -214,15 +273,6 @@ ngx_http_s3_start_processes(ngx_http_s3_main_conf_t *mcf)
                        &stores[i]->name);
     }
 
-    if (ngx_http_s3_lingering == NULL) {
-        ngx_http_s3_lingering = mcf;
-
-        if (atexit(ngx_http_s3_linger) != 0) {
-            ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
-                          "atexit() failed");
-        }
-    }
-
     return failed;
 }
 
@@ -250,10 +300,10 @@ ngx_http_s3_linger(void)
     bound = ccf->shutdown_timeout ? ccf->shutdown_timeout + 1000
                                   : NGX_HTTP_S3_LINGER;
 
-    stores = ngx_http_s3_lingering->stores.elts;
+    stores = ngx_http_s3_running->stores.elts;
     end = s3_now() + bound;
 
-    for (i = 0; i < ngx_http_s3_lingering->stores.nelts; i++) {
+    for (i = 0; i < ngx_http_s3_running->stores.nelts; i++) {
         now = s3_now();
 
         if (stores[i]->process && now < end) {
