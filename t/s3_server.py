@@ -161,18 +161,19 @@ class Store:
     """One nginx and its disks.  start() and stop() are what `with` calls.
 
     disks, parity, workers   numbers
-    http, server, location   further directives, at those places
+    main, http, server, location
+                             further directives, at those places
     servers                  further server blocks
     region                   of s3_region
     """
 
-    def __init__(self, disks=4, parity=None, workers=2, http="", server="",
-                 location="", servers="", region=REGION):
+    def __init__(self, disks=4, parity=None, workers=2, main="", http="",
+                 server="", location="", servers="", region=REGION):
         self.region = region
         self.workers = workers
         self.parity = disks // 2 if parity is None else parity
-        self.more = {"http": http, "server": server, "location": location,
-                     "servers": servers}
+        self.more = {"main": main, "http": http, "server": server,
+                     "location": location, "servers": servers}
 
         # 0755 and not 0700: nginx's user must get through
 
@@ -229,6 +230,7 @@ worker_processes {self.workers};
 worker_shutdown_timeout 10s;
 pid nginx.pid;
 error_log error.log info;
+{self.more["main"]}
 
 events {{
     worker_connections 1024;
