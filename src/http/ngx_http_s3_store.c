@@ -127,6 +127,10 @@ ngx_http_s3_process_stop(ngx_cycle_t *cycle)
         return;
     }
 
+    /* the pool with the configuration goes before the exit handlers run */
+
+    ngx_http_s3_running = NULL;
+
     stores = mcf->stores.elts;
 
     for (i = 0; i < mcf->stores.nelts; i++) {
