@@ -209,7 +209,9 @@ s3_batch_start(s3_process_t *p)
         return;
     }
 
-    if (STAILQ_EMPTY(&p->queue) && !p->generation_due) {
+    /* while recovering, users' commits wait for the generation */
+
+    if (!p->generation_due && (p->recovering || STAILQ_EMPTY(&p->queue))) {
         return;
     }
 

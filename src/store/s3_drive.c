@@ -255,7 +255,7 @@ s3_disk_try(s3_disk_t *disk)
 static void
 s3_drive_open_run(s3_op_t *op)
 {
-    int           rc;
+    int           rc, data;
     s3_drive_t   *drive;
     struct stat   st;
 
@@ -294,6 +294,25 @@ s3_drive_open_run(s3_op_t *op)
 
     drive->has_format = 1;
     drive->empty = 0;
+
+    /*
+     * A process before us may have made a directory in data/ and died before it synced it; what settles there from now on finds it
+     * and takes it for durable.
+     */
+
+    data = s3_door->openat(drive->root, "data",
+                           O_RDONLY|O_DIRECTORY|O_CLOEXEC, 0);
+    if (data == -1) {
+        goto failed;
+    }
+
+    rc = s3_door->fsync(data) == -1 ? errno : 0;
+    (void) s3_door->close(data);
+
+    if (rc != 0) {
+        errno = rc;
+        goto failed;
+    }
 
     if (!drive->format.formed && op->flag == 0) {
         /* its index may be half made; forming looks after it */

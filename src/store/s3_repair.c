@@ -541,7 +541,7 @@ s3_repair_write(s3_repair_t *r)
 static int
 s3_repair_session(int root, const uint8_t session[16], int *dir)
 {
-    int   lock;
+    int   rc, tmp, lock;
     char  name[33], path[4 + 33], fresh[5 + 33];
 
     s3_id_text(session, name);
@@ -571,16 +571,28 @@ s3_repair_session(int root, const uint8_t session[16], int *dir)
 
     lock = s3_door->openat(*dir, "lock", O_RDWR|O_CREAT|O_CLOEXEC, 0600);
 
-    if (lock == -1 || s3_door->flock(lock, LOCK_EX|LOCK_NB) == -1
-        || s3_door->renameat(root, fresh, root, path) == -1)
+    tmp = s3_door->openat(root, "tmp", O_RDONLY|O_DIRECTORY|O_CLOEXEC, 0);
+
+    if (lock == -1 || tmp == -1
+        || s3_door->flock(lock, LOCK_EX|LOCK_NB) == -1
+        || s3_door->renameat(root, fresh, root, path) == -1
+        || s3_door->fsync(tmp) == -1)
     {
+        rc = errno;
+
         if (lock != -1) {
             (void) s3_door->close(lock);
         }
 
+        if (tmp != -1) {
+            (void) s3_door->close(tmp);
+        }
+
         (void) s3_door->close(*dir);
-        return errno;
+        return rc;
     }
+
+    (void) s3_door->close(tmp);
 
     /* lock stays open as long as the disk's threads: that is the lock */
 
