@@ -370,7 +370,7 @@ s3_client_run(s3_client_t *c)
     s3_link_t    list;
     s3_event_t  *event;
 
-    if (!s3_link_empty(&c->waiting) && s3_client_settled(c)) {
+    if (!s3_link_empty(&c->waiting) && s3_client_settled(c, 0)) {
 
         /* they may have to wait on */
 

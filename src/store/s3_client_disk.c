@@ -32,6 +32,7 @@
 
 #define S3_DISK_QUEUE      4096
 #define S3_DISK_RETRY      500      /* ms */
+#define S3_SESSION_RETRY   10       /* ms, while the lock is held */
 #define S3_DISK_REPORT     1000     /* ms between two reports of a disk */
 #define S3_DISK_ORPHANS    8        /* hung while opened, a path */
 
@@ -51,6 +52,7 @@ static void s3_disk_open_late(s3_op_t *op);
 static void s3_disk_session_post(s3_disk_t *disk);
 static void s3_disk_session(s3_op_t *op);
 static void s3_disk_session_done(s3_op_t *op);
+static void s3_disk_session_failed(s3_disk_t *disk);
 static int s3_disk_session_open(s3_disk_t *disk, int root);
 static int s3_disk_session_lock(int dir, int flags, int *lock);
 
@@ -223,9 +225,10 @@ s3_client_wants(s3_client_t *c, unsigned slot)
 
 
 int
-s3_client_settled(s3_client_t *c)
+s3_client_settled(s3_client_t *c, int writing)
 {
     int         wanted;
+    uint64_t    now;
     unsigned    i;
     s3_path_t  *path;
     s3_disk_t  *disk;
@@ -234,6 +237,7 @@ s3_client_settled(s3_client_t *c)
         return 0;
     }
 
+    now = s3_now();
     wanted = 0;
 
     for (i = 0; i < s3_client_slots(c); i++) {
@@ -247,7 +251,11 @@ s3_client_settled(s3_client_t *c)
         if (disk == NULL) {
             wanted = 1;
 
-        } else if (disk->opening && !disk->open.is_late) {
+        } else if (writing && !disk->writable
+                   && c->set.disks[i].state == S3_DISK_MEMBER
+                   && (disk->opening ? !disk->open.is_late
+                                     : now < disk->session_by))
+        {
             return 0;
         }
     }
@@ -330,7 +338,7 @@ s3_client_late(s3_client_t *c)
 
         if (disk != NULL && c->set.disks[i].state == S3_DISK_MEMBER
             && !disk->writable && !disk->opening
-            && now >= c->paths[disk->path].retry)
+            && now >= disk->session_next)
         {
             s3_disk_session_post(disk);
         }
@@ -576,8 +584,7 @@ s3_disk_opened(s3_op_t *op)
     } else if (c->set.disks[disk->slot].state == S3_DISK_MEMBER) {
 
         if (opened->session_error) {
-            s3_disk_error(disk, opened->session_error, "tmp/SESSION");
-            c->paths[disk->path].retry = s3_now() + S3_DISK_RETRY;
+            s3_disk_session_failed(disk);
 
         } else {
             s3_disk_session_post(disk);
@@ -663,16 +670,46 @@ s3_disk_session_done(s3_op_t *op)
     }
 
     if (opened->session_error) {
-        s3_disk_error(disk, opened->session_error, "tmp/SESSION");
-        c->paths[disk->path].retry = s3_now() + S3_DISK_RETRY;
+        s3_disk_session_failed(disk);
 
     } else {
         disk->session = opened->session;
         disk->lock = opened->lock;
         disk->writable = 1;
+        disk->session_by = 0;
     }
 
     s3_client_wake(c);
+}
+
+
+/*
+ * Where the lock is held it is most often by the instance before this one,
+ * whose last thread is just about to end: uploads wait for it, but not for a
+ * hung one.
+ */
+
+static void
+s3_disk_session_failed(s3_disk_t *disk)
+{
+    uint64_t  now;
+
+    now = s3_now();
+
+    if (disk->opened.session_error != EAGAIN) {
+        s3_disk_error(disk, disk->opened.session_error, "tmp/SESSION");
+        disk->session_next = now + S3_DISK_RETRY;
+        disk->session_by = now;
+
+        return;
+    }
+
+    if (disk->session_by == 0) {
+        disk->session_by = now + disk->client->conf->late;
+    }
+
+    disk->session_next = now + (now < disk->session_by ? S3_SESSION_RETRY
+                                                       : S3_DISK_RETRY);
 }
 
 

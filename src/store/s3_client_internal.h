@@ -147,9 +147,9 @@ typedef struct s3_op_s     s3_op_t;
 
 /*
  * A blocking operation of a disk.  run is on one of its threads and sets
- * task.error; done on the loop, always, once, and may free the operation; late
- * on the loop, at most once and before done.  The operation holds a reference
- * to the disk.
+ * task.error; done on the loop, always, once, and may free the operation;
+ * late on the loop, at most once and before done.  The operation holds a
+ * reference to the disk.
  */
 struct s3_op_s {
     s3_task_t             task;
@@ -182,7 +182,7 @@ struct s3_disk_s {
     s3_link_t             link;         /* client->disks */
     s3_pool_t            *pool;
     unsigned              path;         /* in conf->disks */
-    unsigned              refs;         /* path, operations, writers, readers */
+    unsigned              refs;         /* path, operations, open shards */
 
     uint8_t               id[16];
     unsigned              slot;
@@ -201,6 +201,8 @@ struct s3_disk_s {
     unsigned              nlate;        /* operations out that are late */
     uint64_t              last_done;    /* ms */
     uint64_t              reported;     /* ms, of the last S3_MSG_DISK */
+    uint64_t              session_by;   /* ms: waited for until then */
+    uint64_t              session_next; /* ms: to be tried again */
 
     s3_link_t             ops;
     s3_op_t              *backlog;      /* that must run, queue full */
@@ -298,8 +300,9 @@ void s3_pin_release(s3_client_t *c, s3_pin_t *pin);
 
 /* s3_client_disk.c */
 void s3_client_refresh(s3_client_t *c);
-/* whether every disk that the page has was opened, or was tried */
-int s3_client_settled(s3_client_t *c);
+/* whether every disk that the page has was opened, or was tried; writing: so
+ * was the tmp/SESSION of every member */
+int s3_client_settled(s3_client_t *c, int writing);
 void s3_client_late(s3_client_t *c);
 void s3_disk_ref(s3_disk_t *disk);
 void s3_disk_unref(s3_disk_t *disk);

@@ -253,9 +253,12 @@ s3_upload_opened(s3_event_t *event)
         usable += s3_disk_writable(c, i);
     }
 
-    if (set->state == S3_STORE_BUSY && members < s3_quorum(&set->geometry)) {
-
-        /* the store process is recovering: it knows no members yet */
+    if (!s3_client_settled(c, 1)
+        || (set->state == S3_STORE_BUSY
+            && members < s3_quorum(&set->geometry)))
+    {
+        /* the store process is recovering: it knows no members yet; or
+         * their directories for our session are being made */
 
         s3_link_add(&c->waiting, &u->wait.link);
         return;
