@@ -150,7 +150,7 @@ struct ngx_http_s3_ctx_s {
     ngx_http_s3_sink_pt           sink;
     ngx_http_s3_next_pt           received;
     ngx_chain_t                  *in;
-    const u_char                 *pos;        /* in the first buffer of "in" */
+    const u_char                 *pos;        /* in the first buf of "in" */
     const u_char                 *run;        /* payload not yet taken */
     size_t                        run_len;
     u_char                       *file_buf;   /* of a body in a file */
@@ -232,9 +232,9 @@ ngx_http_s3_ctx_t *ngx_http_s3_ctx(ngx_http_request_t *r);
  * Waiting for the store.  wait: installs the cleanup, and starts the timer of
  * ms; NGX_OK or NGX_ERROR.  The request must hold a count: an operation's
  * handler does r->main->count++ and returns NGX_DONE.  go_on: the first thing
- * every callback does; 0 when the request has ended meanwhile.  release: calls
- * off whatever the store does for the request but the download, whose pieces
- * may still be on their way out; they go with the pool.
+ * every callback does; 0 when the request has ended meanwhile.  release:
+ * calls off whatever the store does for the request but the download, whose
+ * pieces may still be on their way out; they go with the pool.
  */
 ngx_int_t ngx_http_s3_wait(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     ngx_msec_t ms);
@@ -243,8 +243,8 @@ void ngx_http_s3_release(ngx_http_s3_ctx_t *ctx);
 
 /*
  * Prepares ctx->call; the handler finds the context in call->data.  Then asks
- * by s3_client_...() and passes what it returned to asked(): NGX_DONE, a count
- * is held and the timer runs; or the error is sent and its result returned.
+ * by s3_client_...() and passes what it returned to asked(): NGX_DONE, a
+ * count is held and the timer runs; or the error is sent, its result returned.
  */
 s3_call_t *ngx_http_s3_call(ngx_http_s3_ctx_t *ctx, s3_call_pt handler);
 ngx_int_t ngx_http_s3_asked(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,

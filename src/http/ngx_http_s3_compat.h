@@ -11,7 +11,7 @@
 #include <ngx_http.h>
 
 
-/* 1.23.0: headers of one name are linked, and a pushed one must end the list */
+/* 1.23.0: headers of one name are linked, a pushed one must end the list */
 
 #if (nginx_version >= 1023000)
 #define ngx_http_s3_header_last(h)  (h)->next = NULL

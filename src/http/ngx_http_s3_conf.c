@@ -111,8 +111,8 @@ ngx_http_s3_store_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (store->disks.nelts == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "store \"%V\" has no disks; add \"disk PATH;\" for "
-                           "each drive", &store->name);
+                           "store \"%V\" has no disks; add \"disk PATH;\" "
+                           "for each drive", &store->name);
         return NGX_CONF_ERROR;
     }
 
@@ -250,7 +250,7 @@ ngx_http_s3_store_disk(ngx_conf_t *cf, ngx_http_s3_store_t *store,
             {
                 ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                    "disks \"%V\" and \"%V\" are the same "
-                                   "directory; each disk needs one of its own",
+                                   "directory; each disk needs its own",
                                    &disk[i], &path);
                 return NGX_CONF_ERROR;
             }
@@ -358,7 +358,8 @@ ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         if (refresh == (ngx_msec_t) NGX_ERROR || refresh < 100) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid parameter \"%V\"; write a time such "
-                               "as \"refresh=30s\", at least 100ms", &value[2]);
+                               "as \"refresh=30s\", at least 100ms",
+                               &value[2]);
             return NGX_CONF_ERROR;
         }
     }
@@ -436,8 +437,8 @@ ngx_http_s3_credentials_cleanup(void *data)
 
 
 /*
- * As ngx_conf_set_path_slot(), without levels, and not yet in the cycle's list
- * of paths: that is done where a store is defined.
+ * As ngx_conf_set_path_slot(), without levels, and not yet in the cycle's
+ * list of paths: that is done where a store is defined.
  */
 
 char *
@@ -748,7 +749,7 @@ ngx_http_s3_add_path(ngx_conf_t *cf, ngx_path_t **slot, char *name,
         return NGX_ERROR;
     }
 
-    /* nginx makes the last directory of a path, and gives it to the workers */
+    /* nginx makes the last directory of a path, and gives it to workers */
 
     err = ngx_create_full_path(path->name.data, 0755);
 
@@ -831,8 +832,8 @@ ngx_http_s3_check_disks(ngx_conf_t *cf, ngx_http_s3_store_t *store)
 
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "disk \"%V\" belongs to a set of %ui disks with parity "
-                      "%ui, store \"%V\" has %ui with parity %ui; write it as "
-                      "it was formed in %s:%ui",
+                      "%ui, store \"%V\" has %ui with parity %ui; write it "
+                      "as it was formed in %s:%ui",
                       &disk[i], (ngx_uint_t) f.ndisks, (ngx_uint_t) f.parity,
                       &store->name, store->disks.nelts, store->parity,
                       store->file, store->line);

@@ -16,6 +16,7 @@ ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     int           state;
     u_char        if_match[20];
+    s3_call_t    *call;
     s3_client_t  *client;
     s3_commit_t   commit;
 
@@ -59,10 +60,9 @@ ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         break;
     }
 
-    return ngx_http_s3_asked(r, ctx,
-                             s3_client_commit(client,
-                                ngx_http_s3_call(ctx, ngx_http_s3_delete_done),
-                                &commit));
+    call = ngx_http_s3_call(ctx, ngx_http_s3_delete_done);
+
+    return ngx_http_s3_asked(r, ctx, s3_client_commit(client, call, &commit));
 }
 
 

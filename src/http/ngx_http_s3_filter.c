@@ -3,8 +3,8 @@
  * Header and body filters.
  *
  * Every answer of a location of ours gets x-amz-request-id.  Where the answer
- * is an error page of nginx's own (bad headers, a limit, a denied address), its
- * status and its page are replaced by S3's.
+ * is an error page of nginx's own (bad headers, a limit, a denied address),
+ * its status and its page are replaced by S3's.
  */
 
 

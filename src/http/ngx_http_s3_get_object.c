@@ -5,11 +5,11 @@
  *     look up      conditions, range
  *     download     the first piece is there, or computed: only now the header
  *                  is sent, so that what cannot be read is an S3 error
- *     pieces       out of the store's memory into nginx's output; one is asked
- *                  for while others are sent, up to GET_PIECES of them
+ *     pieces       out of the store's memory into nginx's output; one is
+ *                  asked for while others are sent, up to GET_PIECES
  *
- * No range filter of nginx's, no gzip, no not-modified filter: S3 has rules of
- * its own for all three.
+ * No range filter of nginx's, no gzip, no not-modified filter: S3 has rules
+ * of its own for all three.
  */
 
 

@@ -1,7 +1,7 @@
 
 /*
- * ListBuckets: the store is asked for pages of names until enough of them have
- * the prefix.
+ * ListBuckets: the store is asked for pages of names until enough of them
+ * have the prefix.
  */
 
 

@@ -30,7 +30,7 @@ ngx_http_s3_list_objects_v2(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         return ngx_http_s3_send_error(r, ctx);
     }
 
-    /* longer than any key: nothing begins with it, nothing is divided by it */
+    /* longer than any key: no key begins with it or is divided by it */
 
     if (params->prefix.len > S3_KEY_MAX || params->delimiter.len > S3_KEY_MAX
         || params->after.len > S3_KEY_MAX)

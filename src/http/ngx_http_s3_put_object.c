@@ -8,8 +8,8 @@
  *     verdict            the body is what its checksums and signature say
  *     commit             one row; then 200
  *
- * Until the commit is decided nothing of it can be seen, and whatever ends the
- * request before aborts the upload.
+ * Until the commit is decided nothing of it can be seen, and whatever ends
+ * the request before aborts the upload.
  */
 
 
@@ -75,8 +75,8 @@ ngx_http_s3_put_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     }
 
     /*
-     * Memory is waited for as long as a slow client would be: to read its body
-     * later is as good as 503, and cheaper for both.
+     * Memory is waited for as long as a slow client would be: to read its
+     * body later is as good as 503, and cheaper for both.
      */
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
@@ -104,7 +104,7 @@ ngx_http_s3_put_upload(s3_upload_t *upload, void *data,
 
     if (event == S3_UPLOAD_WRITABLE && ctx->run_len == 0) {
 
-        /* nothing waits for it; the timer, if any, waits for something else */
+        /* nothing waits for it; a timer waits for something else */
 
         return;
     }

@@ -1,8 +1,8 @@
 
 /*
- * A request on its way through the phases: what is asked (preaccess), who asks
- * (access), and whose function answers (content).  And how it waits for the
- * store.
+ * A request on its way through the phases: what is asked (preaccess), who
+ * asks (access), and whose function answers (content).  And how it waits for
+ * the store.
  */
 
 

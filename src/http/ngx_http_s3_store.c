@@ -179,7 +179,8 @@ ngx_http_s3_manager(void *data)
 static void
 ngx_http_s3_die_with_parent(ngx_log_t *log)
 {
-    if (prctl(PR_SET_PDEATHSIG, ngx_signal_value(NGX_SHUTDOWN_SIGNAL), 0, 0, 0)
+    if (prctl(PR_SET_PDEATHSIG, ngx_signal_value(NGX_SHUTDOWN_SIGNAL), 0, 0,
+              0)
         == -1)
     {
         ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
@@ -224,7 +225,8 @@ ngx_http_s3_stay(ngx_log_t *log)
 }
 
 
-/* handlers run in reverse order: before OpenSSL's own, on which threads lean */
+/* handlers run in reverse order: before OpenSSL's own, whose memory threads
+ * use */
 
 static void
 ngx_http_s3_exit(int status, void *data)
@@ -282,8 +284,8 @@ ngx_http_s3_start_processes(ngx_http_s3_main_conf_t *mcf)
 
 
 /*
- * nginx ends its cache manager by exit() as soon as it is told to; workers that
- * finish uploads still need us.  A fast shutdown ends them too.
+ * nginx ends its cache manager by exit() as soon as it is told to; workers
+ * that finish uploads still need us.  A fast shutdown ends them too.
  */
 
 static void
@@ -409,7 +411,8 @@ ngx_http_s3_client_handler(ngx_event_t *ev)
 static void
 ngx_http_s3_client_empty_handler(ngx_event_t *ev)
 {
-    ngx_log_debug0(NGX_LOG_DEBUG_EVENT, ev->log, 0, "s3 client empty handler");
+    ngx_log_debug0(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "s3 client empty handler");
 }
 
 
@@ -472,8 +475,8 @@ ngx_http_s3_worker_log(void *data, int level, const char *text)
 
 
 /*
- * Called on a thread of the store's: no cached time, none of nginx's functions
- * that keep state.  The line is made here and written to the files of the
+ * Called on a thread of the store's: no cached time, none of nginx's
+ * functions that keep state.  The line is made here and written to the files of the
  * cycle's log (whose descriptors change on "reopen": looked at each time).
  * Logs that are no file (syslog, memory) cannot be written to from a thread;
  * where there is no other, the line goes to standard error.
