@@ -244,7 +244,8 @@ void ngx_http_s3_release(ngx_http_s3_ctx_t *ctx);
 /*
  * Prepares ctx->call; the handler finds the context in call->data.  Then asks
  * by s3_client_...() and passes what it returned to asked(): NGX_DONE, a
- * count is held and the timer runs; or the error is sent, its result returned.
+ * count is held and the timer runs; or the error is sent, and its result is
+ * returned.
  */
 s3_call_t *ngx_http_s3_call(ngx_http_s3_ctx_t *ctx, s3_call_pt handler);
 ngx_int_t ngx_http_s3_asked(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,

@@ -476,10 +476,10 @@ ngx_http_s3_worker_log(void *data, int level, const char *text)
 
 /*
  * Called on a thread of the store's: no cached time, none of nginx's
- * functions that keep state.  The line is made here and written to the files of the
- * cycle's log (whose descriptors change on "reopen": looked at each time).
- * Logs that are no file (syslog, memory) cannot be written to from a thread;
- * where there is no other, the line goes to standard error.
+ * functions that keep state.  The line is made here and written to the files
+ * of the cycle's log (whose descriptors change on "reopen": looked at each
+ * time).  Logs that are no file (syslog, memory) cannot be written to from a
+ * thread; where there is no other, the line goes to standard error.
  */
 
 static void
