@@ -336,6 +336,7 @@ http {{
                 client.list_buckets()
                 return True
             except (botocore.exceptions.ClientError,
+                    botocore.exceptions.ConnectionError,
                     botocore.exceptions.HTTPClientError):
                 return False
 
