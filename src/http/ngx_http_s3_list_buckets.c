@@ -175,7 +175,8 @@ ngx_http_s3_buckets_take(ngx_http_request_t *r, ngx_http_s3_buckets_t *b,
         name.len = call->buckets[i].name.len;
 
         if (name.len < prefix->len
-            || ngx_memcmp(name.data, prefix->data, prefix->len) != 0)
+            || (prefix->len
+                && ngx_memcmp(name.data, prefix->data, prefix->len) != 0))
         {
             if (ngx_memn2cmp(name.data, prefix->data, name.len, prefix->len)
                 > 0)
