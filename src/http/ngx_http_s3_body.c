@@ -216,6 +216,13 @@ ngx_http_s3_payload_length(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
                        "x-amz-decoded-content-length",
                        sizeof("x-amz-decoded-content-length") - 1, &n);
 
+    /* botocore leaves it out where it does not know how long a stream is */
+
+    if (h == NULL && r->headers_in.chunked) {
+        conf->length = S3_BODY_UNKNOWN;
+        return S3_OK;
+    }
+
     if (h == NULL) {
         return s3_fail(&ctx->fail, S3_ERR_MISSING_CONTENT_LENGTH,
                        "You must provide the x-amz-decoded-content-length "
