@@ -473,22 +473,30 @@ s3_decide_used(s3_decision_t *d, int *used)
 }
 
 
+/*
+ * On all disks, whatever the mask says: a disk that was moved away or dropped while the
+ * shard was written may have a file that no mask ever named.
+ */
+
 static int
 s3_decide_bury(s3_decision_t *d, s3_slice_t shard_id, s3_slice_t session,
-    int64_t mask, int64_t size, int64_t geometry)
+    int64_t size, int64_t geometry)
 {
-    s3_value_t  row[S3_COLUMNS_MAX];
+    s3_value_t     row[S3_COLUMNS_MAX];
+    s3_geometry_t  g;
+
+    if (geometry == 0) {
+        return 0;                /* no shards */
+    }
+
+    s3_geometry_unpack(geometry, &g);
 
     row[S3_GARBAGE_SEQUENCE].n = (int64_t) d->sequence;
     row[S3_GARBAGE_SHARD_ID].b = shard_id;
     row[S3_GARBAGE_SESSION].b = session;
-    row[S3_GARBAGE_MASK].n = mask;
+    row[S3_GARBAGE_MASK].n = ((int64_t) 1 << (g.k + g.m)) - 1;
     row[S3_GARBAGE_SIZE].n = size;
     row[S3_GARBAGE_GEOMETRY].n = geometry;
-
-    if (mask == 0) {
-        return 0;
-    }
 
     return s3_index_emit(d->index, d->effects, S3_EFFECT_PUT,
                          S3_TABLE_GARBAGE, row);
@@ -517,7 +525,7 @@ s3_decide_refuse(s3_decision_t *d)
     }
 
     return s3_decide_bury(d, s3_id(c->shard_id), s3_id(c->session),
-                          (int64_t) c->mask, (int64_t) c->size,
+                          (int64_t) c->size,
                           s3_geometry_pack(&c->geometry));
 }
 
@@ -558,8 +566,7 @@ s3_decide_unref(s3_decision_t *d, const uint8_t *data_id)
 
     } else if (parts == 0) {
         err = s3_decide_bury(d, row[S3_DATA_ID].b, row[S3_DATA_SESSION].b,
-                             row[S3_DATA_MASK].n, row[S3_DATA_SIZE].n,
-                             row[S3_DATA_GEOMETRY].n);
+                             row[S3_DATA_SIZE].n, row[S3_DATA_GEOMETRY].n);
     }
 
     if (err == 0) {
@@ -620,8 +627,7 @@ s3_decide_unref_parts(s3_decision_t *d, const uint8_t *data_id)
         (void) sqlite3_reset(stmt);
 
         err = s3_decide_bury(d, s3_id(shard_id), s3_id(session),
-                             row[S3_PART_MASK].n, row[S3_PART_SIZE].n,
-                             row[S3_PART_GEOMETRY].n);
+                             row[S3_PART_SIZE].n, row[S3_PART_GEOMETRY].n);
 
         if (err == 0) {
             row[S3_PART_DATA_ID].b = s3_id(data_id);

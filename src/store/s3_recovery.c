@@ -116,7 +116,7 @@ s3_same(const s3_position_t *a, const s3_position_t *b)
 void
 s3_recover(s3_process_t *p)
 {
-    int            newest, kept;
+    int            newest;
     unsigned       i, present;
     uint64_t       readable, reachable;
     uint64_t       since[S3_MAX_DISKS];
@@ -206,14 +206,6 @@ s3_recover(s3_process_t *p)
             continue;
         }
 
-        /*
-         * A disk that is behind within the newest generation missed batches that were
-         * being committed when a process died: it stayed a member, and
-         * the shards that workers have synced on it meanwhile count.
-         */
-
-        kept = (disk->drive->position.generation == p->position.generation);
-
         if (!s3_same(&disk->drive->position, &p->position)
             && s3_forward(p, disk, source) != 0)
         {
@@ -222,9 +214,12 @@ s3_recover(s3_process_t *p)
 
         disk->member = 1;
 
-        if (kept) {
-            p->since[disk->slot] = since[disk->slot];
-        }
+        /*
+         * A disk that the newest generation names as a member and that is behind missed batches that were being committed
+         * when a process died: it stayed a member, and the shards that workers have synced on it meanwhile count.
+         */
+
+        p->since[disk->slot] = since[disk->slot];
     }
 
     if (s3_members(p, NULL) < p->quorum) {

@@ -1,0 +1,503 @@
+
+/*
+ * Power cuts of the whole store.
+ *
+ * A workload runs against a store process and a client in this process, every call that reaches a
+ * disk recorded.  Then, for many cuts, the disks are built as the cut could have left them, a child process
+ * starts a store on them, and what it finds is held against what was acknowledged before the cut.
+ *
+ *     S3_POWERCUT_SEED=n      the seed of this run (printed)
+ *     S3_POWERCUT_CUTS=n      cuts a workload, at most
+ */
+
+
+#include "s3_test.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "s3_pool.h"
+#include "s3_powercut.h"
+#include "s3_set.h"
+
+
+#define N       4
+#define M       2
+#define SIZE_SMALL    3000           /* inline */
+#define SIZE_LARGE    1200000        /* two stripes */
+
+
+typedef enum {
+    OP_PUT = 0,          /* a new key, shards */
+    OP_PUT_INLINE,
+    OP_OVERWRITE,        /* of what was there before the recording, shards */
+    OP_DELETE,           /* of what was there before the recording */
+    OPS
+} op_e;
+
+static const char *const  op_names[] = {
+    "put", "put-inline", "overwrite", "delete"
+};
+
+#define OPS_MAX  3
+
+/* what was acknowledged, and where in the log */
+typedef struct {
+    op_e       op;
+    char       key[16];
+    uint64_t   seed;
+    size_t     size;
+    size_t     start;
+    size_t     acked;
+} done_t;
+
+
+static unsigned   failures;
+static uint64_t   seed;
+
+
+static uint64_t
+random_next(void)
+{
+    seed ^= seed >> 12;
+    seed ^= seed << 25;
+    seed ^= seed >> 27;
+
+    return seed * 2685821657736338717ULL;
+}
+
+
+/*
+ * The child: a store on what the cut has left.  Returns 0, or the number of what is wrong, told on stderr.
+ */
+
+#define WRONG(n, ...)                                                         \
+    do {                                                                      \
+        (void) fprintf(stderr, "    wrong %d: ", n);                          \
+        (void) fprintf(stderr, __VA_ARGS__);                                  \
+        (void) fprintf(stderr, "\n");                                         \
+        return n;                                                             \
+    } while (0)
+
+
+static int
+is_old(s3_set_t *set, const char *key)
+{
+    return s3_set_get(set, "bucket", key, 900, SIZE_LARGE, 0, SIZE_LARGE)
+           == S3_STORE_OK;
+}
+
+
+static int
+look(const char *dir, const done_t *done, unsigned n, const size_t *cuts)
+{
+    ssize_t        size;
+    unsigned       i, d, have, keys, expect;
+    s3_set_t      *set;
+    const done_t  *o;
+    int            applied, whole;
+
+    set = s3_set_create(dir, N, M);
+    s3_set_start_here(set);
+    s3_set_client(set);
+
+    if (!s3_set_state(set, S3_STORE_OK, 8000)) {
+        WRONG(1, "the set does not recover");
+    }
+
+    if (s3_set_list(set, "bucket", "before") != 1) {
+        WRONG(2, "what was there before is not listed");
+    }
+
+    if (s3_set_get(set, "bucket", "before", 900, SIZE_LARGE, 0, SIZE_LARGE)
+        != S3_STORE_OK)
+    {
+        WRONG(3, "what was there before does not read");
+    }
+
+    keys = 1;
+    expect = 0;
+
+    for (i = 0; i < n; i++) {
+        o = &done[i];
+
+        /* on how many disks had everything happened that was before the answer */
+
+        have = 0;
+        applied = 0;
+
+        for (d = 0; d < N; d++) {
+            have += (cuts[d] >= o->acked);
+            applied |= (cuts[d] > o->start);
+        }
+
+        size = s3_set_head(set, "bucket", o->key);
+
+        if (size == -2) {
+            WRONG(10 + i, "%s: can't be looked up", o->key);
+        }
+
+        switch (o->op) {
+
+        case OP_PUT:
+        case OP_PUT_INLINE:
+
+            if (have >= N - M && size == -1) {
+                WRONG(10 + i, "%s: acknowledged, on %u disks, and not there",
+                      o->key, have);
+            }
+
+            if (!applied && size != -1) {
+                WRONG(10 + i, "%s: there before it was written", o->key);
+            }
+
+            whole = size == -1
+                    || s3_set_get(set, "bucket", o->key, o->seed, o->size, 0,
+                                  o->size) == S3_STORE_OK;
+            keys += (size != -1);
+            break;
+
+        case OP_OVERWRITE:
+            whole = s3_set_get(set, "bucket", o->key, o->seed, o->size, 0,
+                               o->size) == S3_STORE_OK;
+
+            if (!whole) {
+                if (have >= N - M) {
+                    WRONG(20 + i, "%s: acknowledged, on %u disks, and not "
+                          "there", o->key, have);
+                }
+
+                whole = is_old(set, o->key);
+            }
+
+            keys++;
+            break;
+
+        default: /* OP_DELETE */
+
+            if (have >= N - M && size != -1) {
+                WRONG(30 + i, "%s: deleted, on %u disks, and there", o->key,
+                      have);
+            }
+
+            whole = size == -1 || is_old(set, o->key);
+            keys += (size != -1);
+        }
+
+        if (!whole && (have >= N - M || have == 0)) {
+            WRONG(40 + i, "%s: there in part", o->key);
+        }
+    }
+
+    if (s3_set_list(set, "bucket", "") != (int) keys) {
+        WRONG(50, "the list is not what look-ups say");
+    }
+
+    if (s3_set_put(set, "bucket", "after", 1, SIZE_LARGE) != S3_STORE_OK
+        || s3_set_get(set, "bucket", "after", 1, SIZE_LARGE, 0, SIZE_LARGE)
+           != S3_STORE_OK)
+    {
+        WRONG(51, "nothing can be written after it");
+    }
+
+    (void) expect;
+
+    return 0;
+}
+
+
+static void
+cut(s3_powercut_t *log, const char *base, const done_t *done, unsigned n,
+    const size_t *cuts, s3_powercut_mode_e mode)
+{
+    int          status;
+    char         path[N + 1][4096];
+    char         dir[4096];
+    pid_t        pid;
+    size_t       all[N + 1], top;
+    uint64_t     torn;
+    unsigned     i;
+    const char  *roots[N + 1];
+
+    top = 0;
+
+    (void) snprintf(dir, sizeof(dir), "%s/cut", base);
+    (void) mkdir(dir, 0755);
+
+    for (i = 0; i <= N; i++) {
+        (void) snprintf(path[i], sizeof(path[i]), i < N ? "%s/d%u"
+                        : "%s/state", dir, i);
+        (void) mkdir(path[i], 0755);
+        roots[i] = path[i];
+
+        if (i < N) {
+            all[i] = cuts[i];
+            top = cuts[i] > top ? cuts[i] : top;
+        }
+    }
+
+    all[N] = top;
+    torn = random_next();
+
+    assert_int_equal(s3_powercut_replay(log, all, mode, torn, roots), 0);
+
+    (void) fflush(NULL);
+    pid = fork();
+
+    if (pid == 0) {
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(look(dir, done, n, cuts));
+    }
+
+    assert_int_not_equal(pid, -1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+
+    if (status != 0) {
+        failures++;
+        print_error("  cut at %zu %zu %zu %zu of %zu, mode %d, seed %lu: "
+                    "status %x\n", cuts[0], cuts[1], cuts[2], cuts[3],
+                    s3_powercut_length(log), mode, (unsigned long) torn,
+                    status);
+    }
+}
+
+
+/* the child that records: a store in this process can't be ended otherwise */
+
+static void
+workload(const char *base, const op_e *ops, unsigned n, unsigned cuts_max)
+{
+    char            path[4096], key[16];
+    done_t          done[OPS_MAX];
+    size_t          cuts[N], length, *points;
+    unsigned        i, j, d, k, made;
+    s3_set_t       *set;
+    s3_powercut_t  *log;
+    static const s3_powercut_mode_e  modes[] = {
+        S3_POWERCUT_DROPPED, S3_POWERCUT_KEPT, S3_POWERCUT_TORN
+    };
+
+    (void) snprintf(path, sizeof(path), "%s/store", base);
+    (void) mkdir(path, 0755);
+
+    s3_powercut_start();
+
+    set = s3_set_create(path, N, M);
+
+    for (i = 0; i < N; i++) {
+        assert_int_equal(s3_powercut_disk(set->disks[i]), (int) i);
+    }
+
+    assert_int_equal(s3_powercut_disk(set->conf.state), N);
+
+    s3_set_start_here(set);
+    s3_set_client(set);
+    assert_true(s3_set_state(set, S3_STORE_OK, 10000));
+    assert_int_equal(s3_set_bucket_create(set, "bucket"), S3_STORE_OK);
+    assert_int_equal(s3_set_put(set, "bucket", "before", 900, SIZE_LARGE),
+                     S3_STORE_OK);
+
+    for (i = 0; i < n; i++) {
+        if (ops[i] == OP_OVERWRITE || ops[i] == OP_DELETE) {
+            (void) snprintf(key, sizeof(key), "key-%u", i);
+            assert_int_equal(s3_set_put(set, "bucket", key, 900, SIZE_LARGE),
+                             S3_STORE_OK);
+        }
+    }
+
+    /* renames of what was just written are part of what may be cut */
+
+    s3_powercut_mark("start");
+
+    for (i = 0; i < n; i++) {
+        done[i].op = ops[i];
+        done[i].seed = 10 + i;
+        done[i].size = ops[i] == OP_PUT_INLINE ? SIZE_SMALL : SIZE_LARGE;
+        (void) snprintf(done[i].key, sizeof(done[i].key), "key-%u", i);
+
+        s3_powercut_mark("op %u", i);
+
+        assert_int_equal(ops[i] == OP_DELETE
+                         ? s3_set_delete(set, "bucket", done[i].key)
+                         : s3_set_put(set, "bucket", done[i].key,
+                                      done[i].seed, done[i].size),
+                         S3_STORE_OK);
+
+        s3_powercut_mark("ack %u", i);
+    }
+
+    /* until the garbage is gone and all is renamed: that may be cut, too */
+
+    for (i = k = 0; i < n; i++) {
+        k += (ops[i] == OP_PUT || ops[i] == OP_OVERWRITE);
+    }
+
+    assert_true(s3_set_repaired(set, k + 1, 10000));
+
+    log = s3_powercut_stop();
+    length = s3_powercut_length(log);
+    points = malloc((length + 1) * sizeof(size_t));
+    assert_non_null(points);
+    made = 0;
+    j = 0;
+
+    for (i = 0; i < length; i++) {
+        s3_powercut_event_t  e;
+
+        s3_powercut_event(log, i, &e);
+
+        if (e.call == S3_POWERCUT_MARK && e.text[0] == 's') {
+            made = i;
+        }
+
+        if (e.call == S3_POWERCUT_MARK && e.text[0] == 'o') {
+            done[j].start = i;
+        }
+
+        if (e.call == S3_POWERCUT_MARK && e.text[0] == 'a') {
+            done[j++].acked = i;
+        }
+    }
+
+    assert_int_equal(j, n);
+    j = made;                   /* cuts before it are of another workload */
+
+    /*
+     * One moment for all disks: every point there is, or as many as were asked for, sampled; each as three kinds of loss.
+     * Then each disk at a moment of its own.
+     */
+
+    k = length - j;
+
+    for (i = 0; i < cuts_max; i++) {
+
+        if (i % 4 == 3) {
+            for (d = 0; d < N; d++) {
+                cuts[d] = j + random_next() % (k + 1);
+            }
+
+        } else {
+            size_t  at = k + 1 <= cuts_max ? j + i % (k + 1)
+                                           : j + random_next() % (k + 1);
+
+            for (d = 0; d < N; d++) {
+                cuts[d] = at;
+            }
+        }
+
+        cut(log, base, done, n, cuts, modes[random_next() % 3]);
+    }
+
+    (void) printf("  %u events, %u cuts, %u wrong\n", (unsigned) k, cuts_max,
+                  failures);
+    (void) fflush(NULL);
+
+    free(points);
+    s3_powercut_free(log);
+}
+
+
+static void
+run(const op_e *ops, unsigned n, unsigned cuts_max)
+{
+    int       status;
+    char     *base, *env;
+    pid_t     pid;
+    unsigned  i;
+
+    env = getenv("S3_POWERCUT_CUTS");
+
+    if (env) {
+        cuts_max = atoi(env);
+    }
+
+    (void) printf("  seed %lu:", (unsigned long) seed);
+
+    for (i = 0; i < n; i++) {
+        (void) printf(" %s", op_names[ops[i]]);
+    }
+
+    (void) printf("\n");
+    (void) fflush(NULL);
+
+    base = s3_test_dir();
+    pid = fork();
+
+    if (pid == 0) {
+        workload(base, ops, n, cuts_max);
+        _exit(failures != 0);
+    }
+
+    assert_int_not_equal(pid, -1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    s3_test_dir_free(base);
+    (void) random_next();
+
+    assert_int_equal(status, 0);
+}
+
+
+static void
+test_powercut_singles(void **state)
+{
+    unsigned  i;
+    op_e      ops[OPS_MAX];
+
+    for (i = 0; i < OPS; i++) {
+        ops[0] = i;
+        run(ops, 1, 120);
+    }
+}
+
+
+static void
+test_powercut_pairs(void **state)
+{
+    unsigned  i;
+    op_e      ops[OPS_MAX];
+
+    for (i = 0; i < OPS * OPS; i++) {
+        ops[0] = i / OPS;
+        ops[1] = i % OPS;
+        run(ops, 2, 30);
+    }
+}
+
+
+static void
+test_powercut_triples(void **state)
+{
+    unsigned  i;
+    op_e      ops[OPS_MAX];
+
+    for (i = 0; i < 6; i++) {
+        ops[0] = random_next() % OPS;
+        ops[1] = random_next() % OPS;
+        ops[2] = random_next() % OPS;
+        run(ops, 3, 25);
+    }
+}
+
+
+int
+main(void)
+{
+    char                     *env;
+    const struct CMUnitTest   tests[] = {
+        cmocka_unit_test(test_powercut_singles),
+        cmocka_unit_test(test_powercut_pairs),
+        cmocka_unit_test(test_powercut_triples),
+    };
+
+    env = getenv("S3_POWERCUT_SEED");
+    seed = env ? strtoull(env, NULL, 10) : (uint64_t) time(NULL) * 7919 + 1;
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
