@@ -413,9 +413,11 @@ inline recover()
             };
             if
 #ifdef MUTATE_BACKWARD
-            :: best == 0 || vgs[OV(di)] < vgs[best] -> best = OV(di); most = vz
+            :: best == 0 || vgs[OV(di)] < vgs[best] ->
+                best = OV(di); most = vz
 #else
-            :: best == 0 || vgs[OV(di)] > vgs[best] -> best = OV(di); most = vz
+            :: best == 0 || vgs[OV(di)] > vgs[best] ->
+                best = OV(di); most = vz
 #endif
 #ifdef MUTATE_TIE
             :: best && vgs[OV(di)] == vgs[best] && vz < most ->
@@ -552,18 +554,18 @@ inline down()
 
 /* For reading a counter-example: spin -DTRACE -t; disks change places. */
 
-#define TRACE_STATE() \
-    printf("ph %d rw %d cur %d bver %d queue %d inb %d ", ph, rw, cur, \
-           bver, queue, inb); \
+#define TRACE_STATE()                                                     \
+    printf("ph %d rw %d cur %d bver %d queue %d inb %d ", ph, rw, cur,    \
+           bver, queue, inb);                                             \
     printf("ws %d%d%d last %d ro %d |", ws[0], ws[1], ws[2], glast, gro); \
-    FOR(di) { \
+    FOR(di) {                                                             \
         printf(" %d/%d>%d p%d%c%c%c%c |", OV(di), DV(di), FL(di), PRES(di), \
-               (MEM(di) -> 'm' : '-'), (PREP(di) -> 'p' : '-'), \
-               (INC(di) -> 'i' : '-'), (SF(di) -> 'f' : '-')) \
-    }; \
-    for (di : 2 .. nv - 1) { \
-        printf(" %d:%d.%d<%d", di, vgs[di] >> 4, vgs[di] & 15, vpar[di]) \
-    }; \
+               (MEM(di) -> 'm' : '-'), (PREP(di) -> 'p' : '-'),           \
+               (INC(di) -> 'i' : '-'), (SF(di) -> 'f' : '-'))             \
+    };                                                                    \
+    for (di : 2 .. nv - 1) {                                              \
+        printf(" %d:%d.%d<%d", di, vgs[di] >> 4, vgs[di] & 15, vpar[di])  \
+    };                                                                    \
     printf("\n")
 
 #else
@@ -679,7 +681,8 @@ inline settle()
     FOR(di) {
         for (dj : 0 .. DISKS - 2) {
             if
-            :: D[dj] > D[dj + 1] -> tmp = D[dj]; D[dj] = D[dj + 1]; D[dj + 1] = tmp
+            :: D[dj] > D[dj + 1] ->
+                tmp = D[dj]; D[dj] = D[dj + 1]; D[dj + 1] = tmp
             :: else
             fi
         }
@@ -700,7 +703,8 @@ inline settle()
     fi;
 
     TRACE_STATE();
-    di = 0; dj = 0; num = 0; vx = 0; vy = 0; vz = 0; best = 0; most = 0; tmp = 0
+    di = 0; dj = 0; num = 0; vx = 0; vy = 0; vz = 0;
+    best = 0; most = 0; tmp = 0
 }
 
 
@@ -776,7 +780,7 @@ inline settle()
        && !(ph == COMMIT && FL(d) == 0) ->                                \
         d_step { S_MEM(d, 0); S_PREP(d, 0); S_FL(d, 0); needgen = 1;      \
                  members();                                               \
-                 if :: ph == IDLE && num < Q -> ph = OPENING; rw = 0               \
+                 if :: ph == IDLE && num < Q -> ph = OPENING; rw = 0      \
                     :: else fi }
 #endif
 
@@ -863,7 +867,8 @@ inline settle()
         d_step { open_index(d); walk(cur, OV(d));                         \
                  if                                                       \
                  :: IN_HISTORY(d) ->                                      \
-                     MIXED(d); S_OV(d, cur); S_DV(d, cur); S_MEM(d, 1); needgen = 1 \
+                     MIXED(d); S_OV(d, cur); S_DV(d, cur);                \
+                     S_MEM(d, 1); needgen = 1                             \
                  :: else                                                  \
                  fi }
 
@@ -895,8 +900,8 @@ inline settle()
 #endif
 
 #define RO_READ(d)                                                        \
-    :: ph == RONLY && PREP(d) && USABLE(d) && RO_SOURCE(d) ->         \
-        d_step { assert(!BAD(d) && !INC(d)); reveal(OV(d));                 \
+    :: ph == RONLY && PREP(d) && USABLE(d) && RO_SOURCE(d) ->             \
+        d_step { assert(!BAD(d) && !INC(d)); reveal(OV(d));               \
                  user_version(OV(d)); gro = vx }
 
 /*
@@ -959,11 +964,11 @@ byte  lost;
 /* The answer, or after a lost connection the outcome. */
 
 #define ANSWER(w)                                                         \
-    :: ph == IDLE && KNOWN(w) && VERDICT(w) == APPLIED ->                         \
+    :: ph == IDLE && KNOWN(w) && VERDICT(w) == APPLIED ->                 \
         d_step { ws[w] = OK; expose(cur) }                                \
-    :: ph == IDLE && KNOWN(w) && VERDICT(w) == REFUSED ->                         \
+    :: ph == IDLE && KNOWN(w) && VERDICT(w) == REFUSED ->                 \
         d_step { ws[w] = R412; expose(cur) }                              \
-    :: ph == IDLE && KNOWN(w) && VERDICT(w) == NONE ->                            \
+    :: ph == IDLE && KNOWN(w) && VERDICT(w) == NONE ->                    \
         queue = queue | (1 << w)        /* unknown: sent again */
 
 #ifdef MUTATE_UNKNOWN_EARLY
