@@ -65,6 +65,10 @@ def quote(text):
     return urllib.parse.quote(text, safe="-._~")
 
 
+def unescaped(text):
+    return urllib.parse.unquote_to_bytes(text.replace("+", " "))
+
+
 def canonical_query(query):
     """The query as SigV4 signs it: decoded, encoded again, sorted."""
 
@@ -76,8 +80,7 @@ def canonical_query(query):
     for piece in query.split("&"):
         if piece:
             name, _, value = piece.partition("=")
-            pairs.append((quote(urllib.parse.unquote_plus(name)),
-                          quote(urllib.parse.unquote_plus(value))))
+            pairs.append((quote(unescaped(name)), quote(unescaped(value))))
 
     return "&".join(f"{n}={v}" for n, v in sorted(pairs))
 
@@ -162,7 +165,7 @@ def presign(method, host, path, query="", expires=3600, date=None,
     """The query of a presigned URL, signed for host alone."""
 
     date = date or amz_date()
-    args = [f"X-Amz-Algorithm=AWS4-HMAC-SHA256",
+    args = ["X-Amz-Algorithm=AWS4-HMAC-SHA256",
             "X-Amz-Credential=" + quote(f"{access_key}/{date[:8]}/{region}"
                                         "/s3/aws4_request"),
             f"X-Amz-Date={date}", f"X-Amz-Expires={expires}",

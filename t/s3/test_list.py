@@ -20,7 +20,8 @@ KEYS = ["a", "a/", "a/b", "a/b/c", "a/b/d", "a//", "a/c", "ab", "a-b", "a.b",
 
 
 def page_of(keys, prefix="", delimiter="", after=""):
-    """(keys, common prefixes) of the list of all that comes after."""
+    """(keys, common prefixes) of the list of all that comes after; a common
+    prefix comes after its keys, but not after itself."""
 
     found, prefixes = [], []
 
@@ -31,7 +32,7 @@ def page_of(keys, prefix="", delimiter="", after=""):
             at = key.find(delimiter, len(prefix))
             if at >= 0:
                 common = key[:at + len(delimiter)]
-                if common not in prefixes:
+                if common != after and common not in prefixes:
                     prefixes.append(common)
                 continue
         found.append(key)

@@ -19,7 +19,7 @@ def test_signature_is_that_of_botocore(monkeypatch, path, query):
                ("x-amz-content-sha256", raw.UNSIGNED)]
 
     request = botocore.awsrequest.AWSRequest(
-        method="PUT", url="http://127.0.0.1:1" + path
+        method="PUT", url="https://127.0.0.1:1" + path
         + ("?" + query if query else ""), headers=dict(headers))
     request.context["payload_signing_enabled"] = False
     botocore.auth.S3SigV4Auth(

@@ -1,0 +1,115 @@
+"""What is not implemented says so: never another operation's answer."""
+
+import io
+
+import pytest
+
+import raw
+from checks import MIB, fails, read
+
+
+BUCKET = ["acl", "policy", "policyStatus", "cors", "lifecycle", "versioning",
+          "tagging", "encryption", "object-lock", "notification",
+          "replication", "website", "logging", "ownershipControls",
+          "publicAccessBlock", "requestPayment", "accelerate", "analytics",
+          "inventory", "metrics", "intelligent-tiering", "uploads",
+          "versions"]
+
+
+@pytest.mark.parametrize("name", BUCKET)
+def test_sub_resource_of_a_bucket(store, s3, bucket, name):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+
+    with raw.Connection(store) as conn:
+        for method, body in (("GET", None), ("PUT", b"<x/>"),
+                             ("DELETE", None), ("POST", b"<x/>")):
+            answer = conn.request(method, f"/{bucket}", name, body=body)
+            assert answer.status in (501, 405), (method, answer)
+            answer.is_error(answer.status,
+                            {501: "NotImplemented",
+                             405: "MethodNotAllowed"}[answer.status])
+
+        conn.request("GET", f"/{bucket}", name).is_error(501,
+                                                         "NotImplemented")
+        assert conn.serves()
+
+    # the bucket is there still, with what is in it
+
+    assert read(s3, bucket, "k") == b"x"
+
+
+@pytest.mark.parametrize("name", ["acl", "tagging", "retention",
+                                  "legal-hold", "torrent", "attributes",
+                                  "uploads", "restore", "select",
+                                  "uploadId=x", "partNumber=1"])
+def test_sub_resource_of_an_object(store, s3, bucket, name):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+
+    with raw.Connection(store) as conn:
+        for method, body in (("GET", None), ("PUT", b"<x/>"),
+                             ("DELETE", None), ("POST", b"<x/>")):
+            answer = conn.request(method, f"/{bucket}/k", name, body=body)
+            assert answer.status in (501, 405), (method, answer)
+            answer.is_error(answer.status,
+                            {501: "NotImplemented",
+                             405: "MethodNotAllowed"}[answer.status])
+        assert conn.serves()
+
+    assert read(s3, bucket, "k") == b"x"
+
+
+@pytest.mark.parametrize("query", ["nonsense", "nonsense=1", "prefix=x",
+                                   "ACL"])
+def test_unknown_query(store, s3, bucket, query):
+    """What may mean something is not passed over in silence."""
+
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+
+    for method, body in (("PUT", b"y"), ("DELETE", None)):
+        raw.once(store, method, f"/{bucket}/k", query, body=body) \
+            .is_error(501, "NotImplemented")
+
+    assert read(s3, bucket, "k") == b"x"
+
+
+@pytest.mark.parametrize("query", ["x-id=GetObject", "x-my-own=1", "&&",
+                                   "x-id=GetObject&x-a=%26"])
+def test_queries_that_mean_nothing(store, s3, bucket, query):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    assert raw.once(store, "GET", f"/{bucket}/k", query).body == b"x"
+
+
+def test_boto3_is_told(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    told = (501, "NotImplemented")
+
+    assert fails(s3.get_bucket_acl, Bucket=bucket) == told
+    assert fails(s3.get_bucket_versioning, Bucket=bucket) == told
+    assert fails(s3.get_bucket_policy, Bucket=bucket) == told
+    assert fails(s3.get_object_tagging, Bucket=bucket, Key="k") == told
+    assert fails(s3.get_object_acl, Bucket=bucket, Key="k") == told
+    assert fails(s3.create_multipart_upload, Bucket=bucket, Key="m") == told
+    assert fails(s3.list_multipart_uploads, Bucket=bucket) == told
+    assert fails(s3.list_objects, Bucket=bucket) == told
+    assert fails(s3.list_object_versions, Bucket=bucket) == told
+    assert fails(s3.delete_objects, Bucket=bucket,
+                 Delete={"Objects": [{"Key": "k"}]}) == told
+    assert fails(s3.copy_object, Bucket=bucket, Key="c",
+                 CopySource=f"{bucket}/k") == told
+
+    assert [e["Key"] for e in
+            s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["k"]
+    assert read(s3, bucket, "k") == b"x"
+
+
+def test_multipart_fails_cleanly(s3, bucket):
+    """s3transfer takes it from 8 MiB on."""
+
+    from boto3.exceptions import S3UploadFailedError
+    from botocore.exceptions import ClientError
+
+    with pytest.raises((S3UploadFailedError, ClientError),
+                       match="NotImplemented"):
+        s3.upload_fileobj(io.BytesIO(bytes(9 * MIB)), bucket, "k")
+
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
