@@ -30,6 +30,7 @@ static void s3_drive_unref(s3_drive_t *drive);
 static void s3_op_run(s3_task_t *task);
 static void s3_op_done(s3_task_t *task);
 static void s3_op_free(s3_op_t *op);
+static int s3_drive_settle_cache(int root);
 static void s3_drive_open_run(s3_op_t *op);
 static void s3_drive_open_finish(s3_op_t *op);
 static void s3_drive_watch_run(s3_op_t *op);
@@ -250,6 +251,48 @@ s3_disk_try(s3_disk_t *disk)
 }
 
 
+/*
+ * What a start reads must be what the disk has.  A process before us may have died between a write and its sync: then it is synced
+ * now.  Or its sync failed, and the kernel calls pages clean that never reached the disk: then they
+ * leave the cache.  docs/commit.md tells what is lost without either.
+ */
+
+static int
+s3_drive_settle_cache(int root)
+{
+    int                       fd, rc;
+    unsigned                  i;
+    static const char *const  names[] = { "index.db-wal", "index.db" };
+
+    for (i = 0; i < 2; i++) {
+        fd = s3_door->openat(root, names[i], O_RDWR|O_CLOEXEC|O_NOFOLLOW, 0);
+
+        if (fd == -1) {
+            if (errno == ENOENT) {
+                continue;                  /* opening the index will tell */
+            }
+
+            return errno;
+        }
+
+        rc = s3_door->fdatasync(fd) == -1 ? errno : 0;
+
+        if (rc == 0) {
+            /* no call that can fail a start: memory file systems have no other copy */
+            (void) posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        }
+
+        (void) s3_door->close(fd);
+
+        if (rc != 0) {
+            return rc;
+        }
+    }
+
+    return 0;
+}
+
+
 /* the disk's thread: all that a start needs to know, nothing is written */
 
 static void
@@ -317,6 +360,13 @@ s3_drive_open_run(s3_op_t *op)
     if (!drive->format.formed && op->flag == 0) {
         /* its index may be half made; forming looks after it */
         return;
+    }
+
+    rc = s3_drive_settle_cache(drive->root);
+
+    if (rc != 0) {
+        errno = rc;
+        goto failed;
     }
 
     drive->vfs = s3_vfs_create(drive->root);
@@ -421,6 +471,7 @@ s3_drive_open_finish(s3_op_t *op)
 
     drive->open = 1;
     drive->next_watch = p->now + S3_WATCH_INTERVAL;
+    disk->slot = -1;     /* another directory may stand there: s3_adopt() */
     disk->error = 0;
     disk->behind = 0;
     p->recovery_due |= (p->state != S3_STORE_OK);
