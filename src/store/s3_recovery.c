@@ -392,6 +392,11 @@ s3_adopt(s3_process_t *p)
 
     for (i = 0; i < p->conf.ndisks; i++) {
         disk = &p->disks[i];
+
+        if (disk->member) {
+            continue;                /* keeps its slot, whatever turns up */
+        }
+
         disk->slot = -1;
 
         if (disk->drive == NULL || !disk->drive->open) {
@@ -459,6 +464,11 @@ s3_adopt(s3_process_t *p)
     for (i = 0; i < p->conf.ndisks; i++) {
         disk = &p->disks[i];
 
+        if (disk->member) {
+            n++;
+            continue;
+        }
+
         if (disk->drive == NULL || !disk->drive->open
             || !disk->drive->has_format)
         {
@@ -480,13 +490,13 @@ s3_adopt(s3_process_t *p)
             continue;
         }
 
-        for (j = 0; j < i; j++) {
+        for (j = 0; j < p->conf.ndisks; j++) {
             if (p->disks[j].slot == (int) f->slot) {
                 break;
             }
         }
 
-        if (j != i) {
+        if (j != p->conf.ndisks) {
             s3_log(p, 4, "disk \"%s\" is a copy of \"%s\"", disk->path,
                    p->disks[j].path);
             continue;
