@@ -579,6 +579,18 @@ s3_drive_watch_run(s3_op_t *op)
         return;
     }
 
+    /* emptied under us: what we have open is not on the disk any more */
+
+    if (op->drive->vfs
+        && (s3_door->fstatat(op->drive->root, "format", &st,
+                             AT_SYMLINK_NOFOLLOW) == -1
+            || s3_door->fstatat(op->drive->root, "index.db", &st,
+                                AT_SYMLINK_NOFOLLOW) == -1))
+    {
+        op->task.error = errno;
+        return;
+    }
+
     op->task.error = op->drive->vfs ? s3_vfs_error(op->drive->vfs) : 0;
 }
 
