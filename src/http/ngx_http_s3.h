@@ -175,7 +175,6 @@ struct ngx_http_s3_ctx_s {
     unsigned                      own:1;      /* the answer is ours */
     unsigned                      calling:1;
     unsigned                      asked:1;    /* a piece is on its way */
-    unsigned                      receiving:1;
     unsigned                      cleanup:1;  /* handlers are installed */
     unsigned                      closed:1;   /* nothing resumes any more */
     unsigned                      error_sent:1;

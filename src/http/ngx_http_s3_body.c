@@ -352,7 +352,6 @@ ngx_http_s3_receive(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     ctx->sink = sink;
     ctx->received = received;
-    ctx->receiving = 1;
 
     r->request_body_no_buffering = 1;
 
@@ -469,7 +468,6 @@ ngx_http_s3_receive_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
                    "s3 body received, %uL bytes",
                    ctx->payload->body.decoded);
 
-    ctx->receiving = 0;
     r->read_event_handler = ngx_http_block_reading;
 
     if (s3_body_end(&ctx->payload->body) != S3_BODY_OK) {
