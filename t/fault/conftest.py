@@ -37,9 +37,9 @@ def connect(store):
 
     made = []
 
-    def connect():
+    def connect(**how):
         made.append(faults.Client(store.port, s3_server.ACCESS_KEY,
-                                  s3_server.SECRET_KEY))
+                                  s3_server.SECRET_KEY, **how))
         return made[-1]
 
     yield connect

@@ -6,6 +6,7 @@ import http.client
 import os
 import random
 import re
+import select
 import socket
 import threading
 import time
@@ -92,16 +93,23 @@ class Answer:
 
 
 class Client:
-    """One keepalive connection, never a retry that hides a failure: only
-    where a connection that was used before is closed with not one byte of an
-    answer is the request sent once more, on a new one: the server closed an
-    idle connection, as RFC 9112, section 9.3.1 lets it."""
+    """One keepalive connection (keep), or one for each request.
 
-    def __init__(self, port, access_key, secret_key, timeout=40):
+    A server may close an idle connection at any time (RFC 9112, section
+    9.5), also just when a request is on its way to it.  Hence (again) a
+    request on a connection that was used before, of which not one byte of an
+    answer came, is sent once more on a new one, and counted in `repeated`.
+    Nothing else is ever tried twice."""
+
+    def __init__(self, port, access_key, secret_key, timeout=40, keep=True,
+                 again=True):
         self.port = port
         self.host = f"127.0.0.1:{port}"
         self.timeout = timeout
         self.credentials = Credentials(access_key, secret_key)
+        self.keep = keep
+        self.again = again
+        self.repeated = 0
         self.connection = None
         self.used = False
 
@@ -139,6 +147,11 @@ class Client:
 
         target, signed = self.sign(method, path, query, headers or {})
 
+        # an end that has come already is no request's failure
+
+        if self.used and select.select([self.connection.sock], [], [], 0)[0]:
+            self.close()
+
         while True:
             used = self.used
             port = None
@@ -155,9 +168,11 @@ class Client:
 
                 # RemoteDisconnected: closed before the first byte
 
-                if used and isinstance(e, (http.client.RemoteDisconnected,
+                if used and self.again \
+                        and isinstance(e, (http.client.RemoteDisconnected,
                                            ConnectionResetError,
                                            BrokenPipeError)):
+                    self.repeated += 1
                     continue
                 raise Failure(f"{method} {path}: {e!r}", port) from e
 
@@ -175,7 +190,7 @@ class Client:
             self.close()
             raise Failure(f"{method} {path}: {e!r} in the body", port) from e
 
-        if response.will_close:
+        if response.will_close or not self.keep:
             self.close()
 
         return Answer(response.status, dict(response.getheaders()), data,
@@ -225,7 +240,12 @@ class Load:
     yet): such a key is left alone from there on, with both in `either`.
     """
 
-    def __init__(self, client, bucket, threads=6, seed=1, large=3 * MIB):
+    def __init__(self, connect, bucket, threads=6, seed=1, large=3 * MIB,
+                 again=True):
+        # every other one without keepalive, where no failure has an excuse
+
+        self.clients = [connect(keep=n % 2 == 0, again=again)
+                        for n in range(threads)]
         self.bucket = bucket
         self.large = large
         self.stopping = threading.Event()
@@ -238,9 +258,13 @@ class Load:
         self.slowest = 0
         self.done = 0
         self.threads = [
-            threading.Thread(target=self.run, args=(client(), n, seed),
+            threading.Thread(target=self.run, args=(client, n, seed),
                              name=f"load-{n}", daemon=True)
-            for n in range(threads)]
+            for n, client in enumerate(self.clients)]
+
+    @property
+    def repeated(self):
+        return sum(c.repeated for c in self.clients)
 
     def __enter__(self):
         for t in self.threads:
@@ -411,6 +435,14 @@ def shard_files(disk):
     for folder, _, files in os.walk(os.path.join(disk, "data")):
         names.update(files)
     return names
+
+
+def shards_in_tmp(disks):
+    """Shards under way, on any disk; a walk that does not mind renames."""
+
+    return [name for d in disks
+            for _, _, files in os.walk(os.path.join(d, "tmp"))
+            for name in files if _NAME.match(name)]
 
 
 def tmp_left(disk):

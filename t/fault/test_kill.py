@@ -9,7 +9,8 @@ import time
 import pytest
 
 import s3_server
-from faults import BUCKET, Load, connections_of, poll, wait_settled
+from faults import (BUCKET, Load, connections_of, poll, shards_in_tmp,
+                    wait_settled)
 
 
 # An answer's bound is 10 s; a reload or the store process's death costs
@@ -37,7 +38,11 @@ def everything_is_there(store, load, client):
     wait_settled(store.disks, objects)
 
 
-def no_failure(load):
+def no_failure(load, reloads=0):
+    """A reload closes idle connections, each at most once; nothing else may
+    close one."""
+
+    assert load.repeated <= reloads * len(load.clients)
     assert not load.failures, load.failures[:5]
     assert not load.refused, load.refused[:5]
     assert not load.either
@@ -48,7 +53,7 @@ def test_load_alone(store, connect):
     """The load itself: nothing is killed, nothing fails."""
 
     with Load(connect, BUCKET) as load:
-        load.wait(150)
+        load.wait(750)
 
     no_failure(load)
     everything_is_there(store, load, connect())
@@ -56,13 +61,13 @@ def test_load_alone(store, connect):
 
 def test_reload(store, connect):
     with Load(connect, BUCKET, seed=2) as load:
-        load.wait(30)
+        load.wait(150)
 
         for _ in range(4):
             store.reload()
-            load.wait(30)
+            load.wait(150)
 
-    no_failure(load)
+    no_failure(load, reloads=4)
     everything_is_there(store, load, connect())
 
 
@@ -70,15 +75,15 @@ def test_reloads_on_top_of_each_other(store, connect):
     """The next one comes while workers of the one before still finish."""
 
     with Load(connect, BUCKET, seed=3, large=12 << 20) as load:
-        load.wait(20)
+        load.wait(100)
 
         for _ in range(5):
             store.reload(wait=False)
-            load.wait(4)
+            load.wait(20)
 
-        load.wait(20)
+        load.wait(100)
 
-    no_failure(load)
+    no_failure(load, reloads=5)
     poll("workers of old configurations leave",
          lambda: len(store.worker_pids(old=True)) == store.workers, 15)
     everything_is_there(store, load, connect())
@@ -86,14 +91,14 @@ def test_reloads_on_top_of_each_other(store, connect):
 
 def test_store_process(store, connect):
     with Load(connect, BUCKET, seed=4) as load:
-        load.wait(30)
+        load.wait(150)
 
         for _ in range(4):
             old = poll("a cache manager process",
                        lambda: first_manager(store), 10)
             kill(old)
             new_manager(store, old)
-            load.wait(30)
+            load.wait(150)
 
     no_failure(load)
     everything_is_there(store, load, connect())
@@ -103,7 +108,7 @@ def test_store_process_at_its_start(store, connect):
     """Killed again before it has recovered, at a few moments of it."""
 
     with Load(connect, BUCKET, seed=5) as load:
-        load.wait(20)
+        load.wait(100)
 
         for after in (0, 0.002, 0.01, 0.03, 0.1):
             old = poll("a cache manager process",
@@ -117,7 +122,7 @@ def test_store_process_at_its_start(store, connect):
             kill(new)
             new_manager(store, new)
 
-        load.wait(30)
+        load.wait(150)
 
     no_failure(load)
     everything_is_there(store, load, connect())
@@ -127,7 +132,7 @@ def test_reload_and_store_process(store, connect):
     """The new one takes over from one that is killed while it hands over."""
 
     with Load(connect, BUCKET, seed=6) as load:
-        load.wait(20)
+        load.wait(100)
 
         for _ in range(3):
             managers = set(store.manager_pids())
@@ -136,12 +141,12 @@ def test_reload_and_store_process(store, connect):
             for pid in managers:
                 kill(pid)
 
-            load.wait(20)
+            load.wait(100)
 
         poll("one cache manager process",
              lambda: len(store.manager_pids()) == 1, 15)
 
-    no_failure(load)
+    no_failure(load, reloads=3)
     everything_is_there(store, load, connect())
 
 
@@ -150,9 +155,9 @@ def test_worker(store, connect):
 
     failed = 0
 
-    with Load(connect, BUCKET, seed=7) as load:
+    with Load(connect, BUCKET, seed=7, again=False) as load:
         for _ in range(4):
-            load.wait(30)
+            load.wait(150)
 
             before = len(load.failures)
             workers = store.worker_pids()
@@ -169,21 +174,24 @@ def test_worker(store, connect):
 
             poll("a new worker", lambda: victim not in store.worker_pids()
                  and len(store.worker_pids()) == store.workers, 10)
-            load.wait(30)
+            load.wait(150)
 
             others = {f.port for f in load.failures[before:]} - ports
             assert not others, load.failures[before:]
             failed += len(load.failures) - before
 
-    assert not load.refused, load.refused[:5]
+    # some requests were under way in four kills
+
+    assert 0 < failed
     assert len(load.either) <= failed
+    assert not load.refused, load.refused[:5]
     everything_is_there(store, load, connect())
 
 
 def test_all_workers(store, connect):
     with Load(connect, BUCKET, seed=8) as load:
         for _ in range(2):
-            load.wait(30)
+            load.wait(150)
             workers = store.worker_pids()
 
             for pid in workers:
@@ -193,7 +201,7 @@ def test_all_workers(store, connect):
                  & set(store.worker_pids())
                  and len(store.worker_pids()) == store.workers, 10)
 
-        load.wait(30)
+        load.wait(150)
 
     everything_is_there(store, load, connect())
 
@@ -210,12 +218,12 @@ def gone(store):
 def test_master(store, connect):
     with Load(connect, BUCKET, seed=9) as load:
         for _ in range(2):
-            load.wait(30)
+            load.wait(150)
             kill(store.master_pid())
             gone(store)
             store.start()
 
-        load.wait(30)
+        load.wait(150)
 
     assert not load.refused, load.refused[:5]
     everything_is_there(store, load, connect())
@@ -226,7 +234,7 @@ def test_master_started_at_once(store, connect):
     what they have."""
 
     with Load(connect, BUCKET, seed=10, large=12 << 20) as load:
-        load.wait(30)
+        load.wait(150)
 
         old = store.processes()
         kill(store.master_pid())
@@ -234,7 +242,7 @@ def test_master_started_at_once(store, connect):
         store.process = None
         store.start()
 
-        load.wait(30)
+        load.wait(150)
 
         poll("the killed master's children leave",
              lambda: not [p for p in old if os.path.exists(f"/proc/{p}")],
@@ -250,7 +258,7 @@ def test_everything(store, connect, seed):
     not)."""
 
     with Load(connect, BUCKET, seed=seed) as load:
-        load.wait(60)
+        load.wait(300)
 
         for pid in store.processes():
             try:
@@ -287,7 +295,7 @@ def test_worker_with_an_upload_under_way(store, connect):
     upload.connection.endheaders()
     upload.connection.send(b"n" * (size // 2))
 
-    poll("shards in tmp/", store.tmp_files, 10)
+    poll("shards in tmp/", lambda: shards_in_tmp(store.disks), 10)
 
     victims = [pid for pid in store.worker_pids()
                if upload.local_port() in connections_of(pid, store.port)]
@@ -324,7 +332,7 @@ def test_quit_finishes_an_upload(store, connect):
 
     upload.connection.endheaders()
     upload.connection.send(body[:size // 2])
-    poll("shards in tmp/", store.tmp_files, 10)
+    poll("shards in tmp/", lambda: shards_in_tmp(store.disks), 10)
 
     os.kill(store.master_pid(), signal.SIGQUIT)
     poll("workers shut down",
