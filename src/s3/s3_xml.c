@@ -212,6 +212,14 @@ s3_xml_value(s3_xml_t *x, ngx_str_t *value)
             if (ch >= 0x20 && ch != 0x7f && ch != 0xfffe && ch != 0xffff) {
                 continue;
             }
+
+            /* 0x7f, tab, LF and CR are legal as references */
+
+            if (x->replace && ch != 0x7f && ch != '\t' && ch != LF
+                && ch != CR)
+            {
+                s = "\xef\xbf\xbd";
+            }
         }
 
         s3_xml_write(x, run, start - run);
@@ -315,6 +323,8 @@ s3_xml_error(ngx_pool_t *pool, s3_failure_t *fail, ngx_str_t *resource,
     error = s3_error(fail->error);
 
     s3_xml_begin(&x, pool);
+    x.replace = 1;
+
     s3_xml_open(&x, "Error");
 
     value = error->code;

@@ -28,6 +28,8 @@ typedef struct {
     ngx_chain_t               *last;
     size_t                     size;      /* bytes written so far */
     unsigned                   failed:1;
+    unsigned                   replace:1; /* what XML 1.0 cannot carry becomes
+                                             U+FFFD, not a reference */
 } s3_xml_t;
 
 
@@ -69,10 +71,11 @@ void s3_xml_etag(s3_xml_t *x, const char *name, ngx_str_t *value);
 
 
 /*
- * The error document.  resource: decoded path; request_id, host_id: may be
- * NULL or empty; bucket and key: written as BucketName and Key where S3 does
- * (NoSuchBucket..., NoSuchKey), NULL or empty: not written.  All elements of
- * "fail" follow.  Returns the chain and its size, NULL without memory.
+ * The error document, which every parser can read whatever the request held:
+ * characters that XML 1.0 cannot carry are U+FFFD here.  resource: decoded
+ * path; request_id, host_id: may be NULL or empty; bucket and key: written as
+ * BucketName and Key where S3 does (NoSuchBucket..., NoSuchKey), NULL or
+ * empty: not written.  All elements of "fail" follow.  Returns the chain and its size, NULL without memory.
  */
 ngx_chain_t *s3_xml_error(ngx_pool_t *pool, s3_failure_t *fail,
     ngx_str_t *resource, ngx_str_t *bucket, ngx_str_t *key,
