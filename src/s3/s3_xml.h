@@ -75,7 +75,8 @@ void s3_xml_etag(s3_xml_t *x, const char *name, ngx_str_t *value);
  * characters that XML 1.0 cannot carry are U+FFFD here.  resource: decoded
  * path; request_id, host_id: may be NULL or empty; bucket and key: written as
  * BucketName and Key where S3 does (NoSuchBucket..., NoSuchKey), NULL or
- * empty: not written.  All elements of "fail" follow.  Returns the chain and its size, NULL without memory.
+ * empty: not written.  All elements of "fail" follow.  Returns the
+ * chain and its size, NULL without memory.
  */
 ngx_chain_t *s3_xml_error(ngx_pool_t *pool, s3_failure_t *fail,
     ngx_str_t *resource, ngx_str_t *bucket, ngx_str_t *key,
