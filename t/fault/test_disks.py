@@ -132,6 +132,16 @@ def wait_complete(store, client):
     wait_settled(store.disks, client.list(BUCKET), CAUGHT_UP)
 
 
+def wait_back(store, client):
+    """Until every disk is a member again: a new shard is on each, or was
+    repaired there."""
+
+    wait_writable(client)
+    put(client, "probe", f"probe{time.monotonic()}", INLINE_MAX + 1)
+    wait_complete(store, client)
+    forget_probe(client)
+
+
 def test_any_two(store, client, objects):
     """Reads within a second of the move, on a connection that stands and on
     new ones; every write is refused; then they come back."""
@@ -163,8 +173,7 @@ def test_any_two(store, client, objects):
             check_all(client, present)
 
         move_back(*pair)
-        wait_writable(client)
-        forget_probe(client)
+        wait_back(store, client)
 
     check_all(client, objects)
     wait_complete(store, client)
@@ -214,8 +223,7 @@ def test_one_away(store, client, objects):
             assert client.get(BUCKET, key).status == 404
 
         move_back(*pair)
-        wait_writable(client)
-        forget_probe(client)
+        wait_back(store, client)
 
     assert answer.status in (200, 404)
     check_all(client, objects, gone)
@@ -235,16 +243,10 @@ def test_one_after_the_other(store, client):
             put(client, key, *objects[key])
         move_back(disk)
 
-        if i % 2:
-            wait_complete(store, client)
-        else:
-            wait_writable(client)
-            forget_probe(client)
+        # the next one only when this one is a member again, or two are out
+        # and nothing is written
 
-            # the next one only when this one is a member again, or two are
-            # out and nothing is written
-
-            wait_complete(store, client)
+        wait_back(store, client)
 
     check_all(client, objects)
 
@@ -254,8 +256,7 @@ def test_one_after_the_other(store, client):
         for key, (tag, size) in objects.items():
             check_object(client, key, tag, size)
         move_back(*pair)
-        wait_writable(client)
-        forget_probe(client)
+        wait_back(store, client)
 
 
 def test_three_away(store, client, objects):
@@ -289,8 +290,7 @@ def test_three_away(store, client, objects):
         assert answer.status == 503 and not answer.body
 
         move_back(*lost)
-        wait_writable(client)
-        forget_probe(client)
+        wait_back(store, client)
 
     check_all(client, objects)
     wait_complete(store, client)
@@ -303,8 +303,7 @@ def test_all_away(store, client, objects):
          lambda: is_refusal(client.get(BUCKET, "size/1")), 2)
 
     move_back(*store.disks)
-    wait_writable(client)
-    forget_probe(client)
+    wait_back(store, client)
     check_all(client, objects)
     wait_complete(store, client)
 
@@ -599,8 +598,7 @@ def test_upload_with_one_lost(store, client, connect):
         wait_refused(client)
         check_object(client, "key", "key", size)
         move_back(*disks)
-        wait_writable(client)
-        forget_probe(client)
+        wait_back(store, client)
 
 
 def test_upload_with_two_lost(store, client, connect):
@@ -634,8 +632,7 @@ def test_upload_with_two_lost(store, client, connect):
 
     check_object(client, "key", "old", MIB)
     move_back(*store.disks[:2])
-    wait_writable(client)
-    forget_probe(client)
+    wait_back(store, client)
     check_object(client, "key", "old", MIB)
     wait_complete(store, client)
 
