@@ -71,7 +71,7 @@ build/nginx/%/libngxcore.a: tools/nginx-core tools/nginx-source \
 
 define flavour
 $1_LIB_OBJS    := $$(LIB_SRCS:%.c=$(BUILD)/$1/%.o)
-$1_COMMON_OBJS := $$(TEST_COMMON:%.c=$(BUILD)/$1/%.o)
+$1_TEST_OBJS   := $$(TEST_COMMON:%.c=$(BUILD)/$1/%.o)
 $1_CORE        := build/nginx/$5/libngxcore.a
 $1_CORE_INCS   := $$(patsubst %,-isystem build/nginx/$5/%,src/core \
                   src/event src/event/modules src/os/unix objs)
@@ -81,23 +81,28 @@ $(BUILD)/$1/%.o: %.c $$($1_CORE)
 	$2 $(WARNINGS) $3 -MMD -MP $(INCS) $$($1_CORE_INCS) -c -o $$@ $$<
 
 # renewed as a whole: rooms may have files of the same name, and an object
-# whose source is gone must go
+# whose source is gone must go.  What tests share is an archive as well: with
+# ROOMS= only those link it that can
 
 $(BUILD)/$1/libs3.a: $$($1_LIB_OBJS) $(BUILD)/$1/objects
 	@rm -f $$@
 	ar qcs $$@ $$($1_LIB_OBJS)
 
+$(BUILD)/$1/libtest.a: $$($1_TEST_OBJS) $(BUILD)/$1/objects
+	@rm -f $$@
+	ar qcs $$@ $$($1_TEST_OBJS)
+
 $(BUILD)/$1/objects: FORCE
 	@mkdir -p $$(@D)
-	@echo '$$($1_LIB_OBJS)' | cmp -s - $$@ || \
-	    echo '$$($1_LIB_OBJS)' > $$@
+	@echo '$$($1_LIB_OBJS) $$($1_TEST_OBJS)' | cmp -s - $$@ || \
+	    echo '$$($1_LIB_OBJS) $$($1_TEST_OBJS)' > $$@
 
-$(BUILD)/$1/t/%: $(BUILD)/$1/t/%.o $$($1_COMMON_OBJS) $(BUILD)/$1/libs3.a \
-                 $$($1_CORE)
-	$2 $3 $4 -o $$@ $$< $$($1_COMMON_OBJS) $(BUILD)/$1/libs3.a \
+$(BUILD)/$1/t/%: $(BUILD)/$1/t/%.o $(BUILD)/$1/libtest.a \
+                 $(BUILD)/$1/libs3.a $$($1_CORE)
+	$2 $3 $4 -o $$@ $$< $(BUILD)/$1/libtest.a $(BUILD)/$1/libs3.a \
 	    $$($1_CORE) -lcmocka $(LIBS)
 
-.SECONDARY: $$($1_LIB_OBJS) $$($1_COMMON_OBJS) \
+.SECONDARY: $$($1_LIB_OBJS) $$($1_TEST_OBJS) \
             $$(TESTS:%=$(BUILD)/$1/t/unit/%.o) \
             $$(FUZZERS:%=$(BUILD)/$1/t/fuzz/%.o)
 
@@ -117,8 +122,10 @@ fuzz-build: $(FUZZERS:%=$(BUILD)/fuzz/t/fuzz/%)
 unit: unit-build
 	@tools/unit $(BUILD)/unit $(TESTS)
 
+# power cuts, sampled: fewer of them where each takes several times as long
+
 asan: asan-build
-	@tools/unit $(BUILD)/asan $(TESTS)
+	@S3_POWERCUT_CUTS=$${S3_POWERCUT_CUTS:-8} tools/unit $(BUILD)/asan $(TESTS)
 
 fuzz: fuzz-build
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz $(BUILD)/fuzz $(FUZZERS)
