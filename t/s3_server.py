@@ -548,8 +548,7 @@ http {{
             settings = botocore.config.Config(
                 s3={"addressing_style": "path"},
                 retries={"total_max_attempts": retries, "mode": "standard"},
-                max_pool_connections=64, connect_timeout=10,
-                read_timeout=60)
+                max_pool_connections=64)
 
             if config is not None:
                 settings = settings.merge(config)

@@ -290,7 +290,7 @@ class Connection:
         head = self.head(method, path, query, headers, lines, payload,
                          **kwargs)
 
-        if body and chunked:
+        if body is not None and chunked:
             body = http_chunked(body)
 
         # a refusal may come, and the connection end, while a body is sent

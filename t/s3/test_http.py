@@ -1,6 +1,7 @@
 """What HTTP itself brings: nginx's own errors, connections that go on."""
 
 import concurrent.futures
+import contextlib
 import socket
 import uuid
 
@@ -51,7 +52,8 @@ def test_headers_too_large(store):
     with raw.Connection(store) as conn:
         answer = conn.raw(b"GET / HTTP/1.1\r\nHost: x\r\nX: "
                           + b"a" * 100_000 + b"\r\n\r\n")
-        answer.is_error(400, "RequestHeaderSectionTooLarge")
+        answer.is_error(400, answer.code)
+        assert answer.code in ("RequestHeaderSectionTooLarge", "BadRequest")
 
 
 @pytest.mark.parametrize("method", ["PATCH", "TRACE", "PROPFIND", "LOCK",
@@ -217,17 +219,29 @@ def test_download_that_stops(store, bucket, s3):
 
 
 def test_slow_reader(store, bucket, s3):
-    """A small receive buffer, read piece by piece."""
+    """Some that read a little and then not, while others are served.  Each
+    holds two stripes of a worker's s3_memory until nginx's send_timeout."""
 
-    body = data(5 * MIB)
+    body = data(17 * MIB)
     s3.put_object(Bucket=bucket, Key="k", Body=body)
 
-    with raw.Connection(store) as conn:
-        conn.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-        conn.send(conn.head("GET", f"/{bucket}/k",
-                            payload=raw.EMPTY_SHA256))
-        assert conn.answer().body == body
-        assert conn.serves()
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(raw.Connection(store))
+                for _ in range(8)]
+
+        for conn in slow:
+            conn.send(conn.head("GET", f"/{bucket}/k",
+                                payload=raw.EMPTY_SHA256))
+            conn.socket.recv(10)
+
+        assert read(s3, bucket, "k") == body
+
+        for conn in slow:
+            got = bytearray()
+            while not got.endswith(body[-100:]):
+                got += conn.socket.recv(MIB)
+            assert got.endswith(b"\r\n\r\n" + body)
+            assert conn.serves()
 
 
 # ---- workers

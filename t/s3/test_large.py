@@ -48,18 +48,16 @@ class Pattern(io.RawIOBase):
         self.at = base + offset
         return self.at
 
-    def read(self, n=-1):
-        if n is None or n < 0:
-            n = self.size - self.at
-        n = min(n, self.size - self.at)
-        out = []
-        while n > 0:
+    def readinto(self, buffer):
+        n = min(len(buffer), self.size - self.at)
+        done = 0
+        while done < n:
             i, offset = divmod(self.at, SIZE)
-            piece = block(self.seed, i)[offset:offset + n]
-            out.append(piece)
+            piece = block(self.seed, i)[offset:offset + n - done]
+            buffer[done:done + len(piece)] = piece
             self.at += len(piece)
-            n -= len(piece)
-        return b"".join(out)
+            done += len(piece)
+        return n
 
 
 def compare(body, size, seed=0):

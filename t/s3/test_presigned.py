@@ -3,11 +3,22 @@
 import urllib.parse
 import urllib.request
 
+import botocore.config
 import pytest
 
 import raw
 import s3_server
 from checks import data, read
+
+
+# botocore's own choice for URLs is Signature Version 2 still
+
+V4 = botocore.config.Config(signature_version="s3v4")
+
+
+@pytest.fixture
+def v4(store):
+    return store.client(config=V4)
 
 
 def split(url):
@@ -23,7 +34,7 @@ def key(s3, bucket):
 
 
 def test_get(store, bucket, key, tls):
-    url = store.client(tls).generate_presigned_url(
+    url = store.client(tls, config=V4).generate_presigned_url(
         "get_object", Params={"Bucket": bucket, "Key": key})
 
     with raw.Connection(store, tls) as conn:
@@ -39,8 +50,8 @@ def test_get(store, bucket, key, tls):
             .is_error(403, "SignatureDoesNotMatch")
 
 
-def test_get_with_overrides(store, bucket, key, s3):
-    url = s3.generate_presigned_url("get_object", Params={
+def test_get_with_overrides(store, bucket, key, v4):
+    url = v4.generate_presigned_url("get_object", Params={
         "Bucket": bucket, "Key": key, "ResponseContentType": "text/new",
         "ResponseContentDisposition": 'attachment; filename="x y"'})
 
@@ -50,16 +61,16 @@ def test_get_with_overrides(store, bucket, key, s3):
         == 'attachment; filename="x y"'
 
 
-def test_range(store, bucket, key, s3):
-    url = s3.generate_presigned_url(
+def test_range(store, bucket, key, v4):
+    url = v4.generate_presigned_url(
         "get_object", Params={"Bucket": bucket, "Key": key})
     answer = raw.once(store, "GET", *split(url), signed=False,
                       headers=[("Range", "bytes=1-")])
     assert (answer.status, answer.body) == (206, b"ld")
 
 
-def test_head(store, bucket, key, s3):
-    url = s3.generate_presigned_url(
+def test_head(store, bucket, key, v4):
+    url = v4.generate_presigned_url(
         "head_object", Params={"Bucket": bucket, "Key": key})
     assert raw.once(store, "HEAD", *split(url), signed=False).status == 200
 
@@ -67,7 +78,7 @@ def test_head(store, bucket, key, s3):
 @pytest.mark.parametrize("size", [0, 5, 3_000_000])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_put(store, bucket, tls, size, chunked):
-    client = store.client(tls)
+    client = store.client(tls, config=V4)
     url = client.generate_presigned_url(
         "put_object", Params={"Bucket": bucket, "Key": "new"})
 
@@ -77,8 +88,8 @@ def test_put(store, bucket, tls, size, chunked):
     assert read(client, bucket, "new") == data(size)
 
 
-def test_put_with_signed_headers(store, bucket, s3):
-    url = s3.generate_presigned_url("put_object", Params={
+def test_put_with_signed_headers(store, bucket, s3, v4):
+    url = v4.generate_presigned_url("put_object", Params={
         "Bucket": bucket, "Key": "new", "ContentType": "text/x",
         "Metadata": {"a": "1"}})
     path, query = split(url)
@@ -103,25 +114,25 @@ def test_put_with_signed_headers(store, bucket, s3):
     assert read(s3, bucket, "new") == b"x"
 
 
-def test_delete(store, bucket, key, s3):
-    url = s3.generate_presigned_url(
+def test_delete(store, bucket, key, s3, v4):
+    url = v4.generate_presigned_url(
         "delete_object", Params={"Bucket": bucket, "Key": key})
     assert raw.once(store, "DELETE", *split(url), signed=False).status == 204
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
 
 
-def test_list(store, bucket, key, s3):
-    url = s3.generate_presigned_url(
+def test_list(store, bucket, key, v4):
+    url = v4.generate_presigned_url(
         "list_objects_v2", Params={"Bucket": bucket, "Prefix": "dir/"})
     answer = raw.once(store, "GET", *split(url), signed=False)
     assert b"<Key>dir/a b+c</Key>" in answer.body \
         or b"dir/a%20b%2Bc" in answer.body
 
 
-def test_plain_urllib(store, bucket, key, s3):
+def test_plain_urllib(store, bucket, key, v4):
     """What a browser or curl does with it."""
 
-    url = s3.generate_presigned_url(
+    url = v4.generate_presigned_url(
         "get_object", Params={"Bucket": bucket, "Key": key})
 
     with urllib.request.urlopen(url, timeout=10) as answer:
@@ -212,10 +223,6 @@ def test_no_signature_in_a_log(store, bucket, key, name):
         query = query.replace("X-Amz-Signature", name)
         conn.request("GET", path, query, signed=False)
         conn.request("GET", path + "none", query, signed=False)
-
-        # one that nginx itself refuses, late and early
-
-        conn.request("GET", path + "/../../../../..", query, signed=False)
 
     text = store.log() + "\n".join(store.access_lines())
     assert path in text

@@ -3,6 +3,7 @@
 import io
 import urllib.parse
 
+import botocore.config
 import pytest
 
 import raw
@@ -60,7 +61,8 @@ def test_its_root(store, path):
 
 
 def test_presigned(store, bucket):
-    client = store.client(prefix="/storage")
+    client = store.client(prefix="/storage", config=botocore.config.Config(
+        signature_version="s3v4"))
     client.put_object(Bucket=bucket, Key="k", Body=b"x")
     url = client.generate_presigned_url(
         "get_object", Params={"Bucket": bucket, "Key": "k"})
