@@ -24,6 +24,8 @@
 #define NGX_HTTP_S3_DISCARD  (1024 * 1024)
 
 
+static ngx_str_t ngx_http_s3_log_text(ngx_pool_t *pool,
+    const ngx_str_t *text);
 static ngx_int_t ngx_http_s3_error_headers(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 
@@ -33,6 +35,7 @@ ngx_http_s3_send_error(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     size_t             size;
     ngx_int_t          rc;
+    ngx_str_t          text;
     ngx_uint_t         level;
     ngx_chain_t       *out, *cl;
     const s3_error_t  *e;
@@ -47,8 +50,10 @@ ngx_http_s3_send_error(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         level = NGX_LOG_ERR;
     }
 
-    ngx_log_error(level, r->connection->log, 0, "s3 %V: %V", &e->code,
-                  ctx->fail.message.len ? &ctx->fail.message : &e->message);
+    text = ngx_http_s3_log_text(r->pool, ctx->fail.message.len
+                                         ? &ctx->fail.message : &e->message);
+
+    ngx_log_error(level, r->connection->log, 0, "s3 %V: %V", &e->code, &text);
 
     ctx->own = 1;
 
@@ -125,6 +130,53 @@ ngx_http_s3_send_error(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     }
 
     return ngx_http_output_filter(r, out);
+}
+
+
+/*
+ * A message may quote what the client sent, and query arguments may hold any
+ * byte: the error log, which nginx writes as it is, gets "\x0A" as the access
+ * log would.
+ */
+
+static ngx_str_t
+ngx_http_s3_log_text(ngx_pool_t *pool, const ngx_str_t *text)
+{
+    u_char     *p;
+    size_t      i;
+    ngx_str_t   s;
+
+    for (i = 0; i < text->len; i++) {
+        if (text->data[i] < 0x20 || text->data[i] > 0x7e) {
+            break;
+        }
+    }
+
+    if (i == text->len) {
+        return *text;
+    }
+
+    ngx_str_null(&s);
+
+    p = ngx_pnalloc(pool, 4 * text->len);
+    if (p == NULL) {
+        return s;
+    }
+
+    s.data = p;
+
+    for (i = 0; i < text->len; i++) {
+        if (text->data[i] < 0x20 || text->data[i] > 0x7e) {
+            p = ngx_sprintf(p, "\\x%02Xi", (ngx_int_t) text->data[i]);
+
+        } else {
+            *p++ = text->data[i];
+        }
+    }
+
+    s.len = p - s.data;
+
+    return s;
 }
 
 

@@ -131,13 +131,16 @@ ngx_http_s3_parse(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     /*
      * nginx has chosen the location by the normalised path: the path that we
-     * serve must not be another one.
+     * serve must not be another one, nor one whose bucket's name just begins
+     * alike ("/b/../bx/k" is "/bx/k" for nginx).
      */
 
     if (r->uri.len < ctx->target.bucket_path.len
         || ngx_strncmp(r->uri.data, ctx->target.bucket_path.data,
                        ctx->target.bucket_path.len)
-           != 0)
+           != 0
+        || (r->uri.len > ctx->target.bucket_path.len
+            && r->uri.data[ctx->target.bucket_path.len] != '/'))
     {
         return s3_fail(&ctx->fail, S3_ERR_INVALID_URI, NULL);
     }

@@ -42,6 +42,7 @@ static const struct {
 
 static s3_error_e s3_metadata_value(ngx_pool_t *pool, s3_header_t *headers,
     ngx_uint_t n, ngx_str_t *name, ngx_str_t *value, s3_failure_t *fail);
+static ngx_uint_t s3_metadata_token(ngx_str_t *name);
 static ngx_int_t s3_metadata_encoding(ngx_pool_t *pool, ngx_str_t *value);
 static s3_error_e s3_metadata_too_large(ngx_pool_t *pool, s3_failure_t *fail,
     size_t size, ngx_uint_t max);
@@ -144,6 +145,15 @@ s3_metadata_collect(ngx_pool_t *pool, s3_header_t *headers, ngx_uint_t n,
                                     "or too long", "x-amz-meta-", NULL);
         }
 
+        /* it comes back as a header; a presigned query may hold anything */
+
+        if (!s3_metadata_token(&name)) {
+            return s3_fail_argument(fail,
+                                    "The name of a metadata header holds a "
+                                    "character that no header's name may "
+                                    "hold", "x-amz-meta-", NULL);
+        }
+
         /* S3 user guide, "User-defined object metadata": names and values */
 
         user += name.len + value.len;
@@ -241,6 +251,31 @@ s3_metadata_value(ngx_pool_t *pool, s3_header_t *headers, ngx_uint_t n,
     value->len = p - value->data;
 
     return S3_OK;
+}
+
+
+/* RFC 9110, section 5.6.2 */
+
+static ngx_uint_t
+s3_metadata_token(ngx_str_t *name)
+{
+    u_char  ch;
+    size_t  i;
+
+    for (i = 0; i < name->len; i++) {
+        ch = name->data[i];
+
+        if ((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')
+            || (ch >= '0' && ch <= '9')
+            || (ch && ngx_strchr("!#$%&'*+-.^_`|~", ch)))
+        {
+            continue;
+        }
+
+        return 0;
+    }
+
+    return 1;
 }
 
 
