@@ -20,6 +20,7 @@
 #define S3_COLLECT_ROWS        256
 #define S3_SCAN_INTERVAL       2000
 #define S3_SESSIONS_MAX        1024
+#define S3_KEEPER_GRACE        2000      /* workers have come back by then */
 #define S3_FILES_MAX           4096      /* of a session, a look */
 
 
@@ -445,9 +446,17 @@ s3_scan_finish(s3_op_t *op)
                                s3_session_finish, NULL);
         memcpy(session->session, op->out.data + i, 16);
 
-        /* its last commit must be decided before anything is removed (ruling 4) */
+        /*
+         * Its last commit must be decided before anything is removed
+         * (ruling 4).  And it must be dead: a worker gives up its lock on a
+         * disk that was dropped, and that disk may be back as the member it
+         * was, with shards that a commit is yet to name, where the process
+         * that dropped it died before it told the index.
+         */
 
-        session->flag = !s3_session_pending(p, session->session);
+        session->flag = p->now >= p->started + S3_KEEPER_GRACE
+                        && !s3_session_pending(p, session->session)
+                        && !s3_session_connected(p, session->session);
         s3_op_post(session);
     }
 
