@@ -110,6 +110,9 @@ typedef struct {
     time_t                        clock_skew;
     ngx_msec_t                    timeout;
 
+    ngx_array_t                  *error_pages;  /* core's, as merged */
+    ngx_uint_t                    no_pages;     /* and inherited: not used */
+
     ngx_uint_t                    errors;     /* errors are S3's here: the
                                                  location serves S3, or it is
                                                  a server whose "/" does */

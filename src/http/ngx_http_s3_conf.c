@@ -551,6 +551,8 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
+    conf->error_pages = clcf->error_pages;
+
     if (conf->store_name.data == NULL) {
 
         /* "if" and "limit_except" within a location of ours */
@@ -559,6 +561,11 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
             conf->store = prev->store;
             conf->mount = prev->mount;
             conf->errors = prev->errors;
+            conf->no_pages = prev->no_pages;
+
+            if (conf->no_pages && clcf->error_pages == prev->error_pages) {
+                clcf->error_pages = NULL;
+            }
 
             if (clcf->lmt_excpt && clcf->handler == NULL) {
                 clcf->handler = ngx_http_s3_content_handler;
@@ -640,6 +647,16 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
                       "upload; add \"include s3_params;\" to the server of "
                       "s3_serve in %s:%ui",
                       clcf->client_max_body_size, conf->file, conf->line);
+    }
+
+    /*
+     * "error_page 500 502 503 504 /50x.html;" stands in most servers and is
+     * meant for people; one in the location itself is meant.
+     */
+
+    if (clcf->error_pages && clcf->error_pages == prev->error_pages) {
+        conf->no_pages = 1;
+        clcf->error_pages = NULL;
     }
 
     conf->errors = 1;

@@ -2,11 +2,13 @@
 URLs: test_presigned.py, paths: test_keys.py.)"""
 
 import re
+import socket
 
 import pytest
 
 import raw
 import s3_server
+from checks import MIB, data
 
 
 def at(conn, method, target, headers=(), body=None):
@@ -92,3 +94,142 @@ def test_error_log_is_not_written_by_clients(store, bucket):
                              and store.log(), 5)
     assert "\\x0A[warn] not from here \\x1B[31m\\x7F\\xC3" in log
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\uffff]", log)
+
+
+# ---- nginx's own machinery around a location: nothing reaches data without
+# ---- a verdict, and S3's clients never read nginx's pages
+
+@pytest.fixture(scope="module")
+def around():
+    """A store, and a server with a location for each of nginx's ways in."""
+
+    port, = s3_server.free_ports(1)
+
+    with s3_server.Store(disks=1, parity=0, http="""
+            limit_req_zone $binary_remote_addr zone=one:1m rate=1r/m;
+            error_page 500 502 503 504 /50x.html;
+        """, servers=f"""
+            server {{
+                listen 127.0.0.1:{port};
+                include "{s3_server.ROOT}/conf/s3_params";
+
+                root www;
+                error_page 403 404 405 413 /40x.html;
+                location ~ ^/[45]0x.html$ {{ return 200 "for people"; }}
+
+                location /s/ {{ s3_serve main; }}
+                location /ssi/ {{ ssi on; ssi_types *; alias www/; }}
+                location /auth/ {{
+                    auth_request /s/shared/secret;
+                    alias www/;
+                }}
+                location /mirror/ {{
+                    s3_serve main;
+                    mirror /s/shared/secret;
+                }}
+                location /copied/ {{ s3_serve main; mirror /null; }}
+                location = /null {{ return 204; }}
+                location /try/ {{ try_files /none /s/shared/secret; }}
+                location /rewrite/ {{ rewrite ^ /s/shared/secret last; }}
+                location /limited/ {{ s3_serve main; limit_req zone=one; }}
+                location /denied/ {{ s3_serve main; deny all; }}
+                location /basic/ {{
+                    s3_serve main;
+                    auth_basic people;
+                    auth_basic_user_file users;
+                }}
+                location /except/ {{
+                    s3_serve main;
+                    limit_except GET {{ deny all; }}
+                }}
+                location /if/ {{
+                    s3_serve main;
+                    if ($request_method = PUT) {{ return 403; }}
+                }}
+                location /small/ {{
+                    s3_serve main;
+                    client_max_body_size 100;
+                }}
+                location /page/ {{
+                    s3_serve main;
+                    deny all;
+                    error_page 403 /40x.html;
+                }}
+            }}
+        """) as server:
+        www = server.path / "www"
+        www.mkdir(mode=0o755)
+        (www / "page.shtml").write_text(
+            '(<!--# include virtual="/s/shared/secret" -->)')
+        (server.path / "users").write_text("u:{PLAIN}p\n")
+
+        server.around = port
+        server.client().create_bucket(Bucket="shared")
+        server.client().put_object(Bucket="shared", Key="secret",
+                                   Body=b"top secret")
+        yield server
+
+
+@pytest.fixture
+def conn(around):
+    with raw.Connection(around) as connection:
+        connection.socket.close()
+        connection.socket = socket.create_connection(
+            ("127.0.0.1", around.around), 30)
+        connection.host = f"127.0.0.1:{around.around}"
+        yield connection
+
+
+@pytest.mark.parametrize("path", ["/ssi/page.shtml", "/auth/page.shtml",
+                                  "/try/x", "/rewrite/x"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_no_way_around_the_verdict(conn, path, signed):
+    answer = conn.request("GET", path, signed=signed)
+    assert b"secret" not in answer.body, answer
+    assert answer.status != 200 or answer.body.startswith(b"("), answer
+
+
+def test_mirrored(around, conn):
+    """The mirror gets nothing, the request itself all."""
+
+    assert conn.request("GET", "/mirror/shared/secret").body == b"top secret"
+    conn.request("GET", "/mirror/shared/secret", signed=False) \
+        .is_error(403, "AccessDenied")
+
+    body = data(3 * MIB)    # nginx reads it first, into a file
+
+    assert conn.request("PUT", "/copied/shared/m", body=body).status == 200
+    assert conn.request("GET", "/copied/shared/m").body == body
+    conn.request("PUT", "/copied/shared/n", body=body, payload="0" * 64) \
+        .is_error(400, "XAmzContentSHA256Mismatch")
+
+
+@pytest.mark.parametrize("method,path,status,code", [
+    ("GET", "/denied/shared/secret", 403, "AccessDenied"),
+    ("PUT", "/except/shared/x", 403, "AccessDenied"),
+    ("PUT", "/if/shared/x", 403, "AccessDenied"),
+    ("PUT", "/small/shared/x", 400, "EntityTooLarge"),
+    ("GET", "/basic/shared/secret", 403, "AccessDenied"),
+])
+def test_refused_by_nginx(conn, method, path, status, code):
+    body = b"x" * 1000 if method == "PUT" else None
+    conn.request(method, path, body=body).is_error(status, code)
+
+
+def test_allowed_by_nginx(conn):
+    assert conn.request("GET", "/except/shared/secret").body == b"top secret"
+    assert conn.request("GET", "/if/shared/secret").body == b"top secret"
+    conn.request("GET", "/except/shared/secret", signed=False) \
+        .is_error(403, "AccessDenied")
+
+
+def test_too_many_requests(conn):
+    assert conn.request("GET", "/limited/shared/secret").status == 200
+    answer = conn.request("GET", "/limited/shared/secret")
+    answer.is_error(503, "SlowDown")
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_error_page_of_the_location(conn):
+    answer = conn.request("GET", "/page/shared/secret")
+    assert answer.body == b"for people"
