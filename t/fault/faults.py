@@ -461,9 +461,10 @@ def locked(path):
                    and line.split()[5] == name for line in f)
 
 
-def tmp_left(disk):
+def tmp_left(disk, strict):
     """What stands in tmp/ beyond session directories that a living process
-    holds the lock of, with nothing but the lock in them."""
+    holds the lock of, with nothing but the lock in them.  Not strict: of
+    which one may have held it, before the disk was away."""
 
     tmp = os.path.join(disk, "tmp")
     left = []
@@ -475,7 +476,8 @@ def tmp_left(disk):
         except (FileNotFoundError, NotADirectoryError):
             files = None
 
-        if files == ["lock"] and _NAME.match(name) and locked(path + "/lock"):
+        if files == ["lock"] and _NAME.match(name) \
+                and (not strict or locked(path + "/lock")):
             continue
 
         if files is None and not os.path.exists(path):
@@ -485,7 +487,7 @@ def tmp_left(disk):
     return left
 
 
-def settled(disks, objects):
+def settled(disks, objects, strict):
     """None where every disk holds exactly one shard of every listed object
     that has shards, and nothing is left in tmp/; else what is wrong."""
 
@@ -493,7 +495,7 @@ def settled(disks, objects):
     sets = [shard_files(d) for d in disks]
 
     for disk, names in zip(disks, sets):
-        left = tmp_left(disk)
+        left = tmp_left(disk, strict)
         if left:
             return f"tmp: {left[:3]}"
         if names != sets[0]:
@@ -505,12 +507,12 @@ def settled(disks, objects):
     return None
 
 
-def wait_settled(disks, objects, timeout=15):
+def wait_settled(disks, objects, timeout=15, strict=True):
     last = None
 
     def check():
         nonlocal last
-        last = settled(disks, objects)
+        last = settled(disks, objects, strict)
         return last is None
 
     try:
