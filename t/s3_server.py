@@ -60,8 +60,9 @@ QUIT = 20        # seconds to leave gracefully
 # what an error log must never hold: nginx's own two highest levels, and the
 # reports of sanitizers
 
-BAD_LOG = re.compile(r"\[(alert|emerg)\]|AddressSanitizer|LeakSanitizer|"
-                     r"ThreadSanitizer|runtime error:|Assertion")
+BAD_LOG = re.compile(r"^[0-9/]+ [0-9:]+ \[(alert|emerg)\]|^nginx: \[emerg\]|"
+                     r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|"
+                     r"runtime error:|Assertion")
 
 
 def module_path():
