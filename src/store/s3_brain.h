@@ -76,7 +76,7 @@ struct s3_op_s {
     void                  *data;
     int                    error;
     unsigned               lane;
-    unsigned               late:1;       /* lateness drops the disk */
+    unsigned               late;         /* times conf.late that it may take, 0: any */
     unsigned               abandoned:1;
     unsigned               finished:1;
     unsigned               returned:1;
@@ -137,7 +137,8 @@ struct s3_disk_s {
     unsigned               member:1;
     unsigned               behind:1;     /* forked or lost: stays out */
     uint64_t               next_try;
-    int                    error;        /* why it is out, as last logged */
+    int                    error;        /* why it is out */
+    int                    told;         /* as last logged */
     const char            *why;
 };
 
@@ -190,6 +191,8 @@ struct s3_process_s {
     s3_loop_t             *loop;
     int                    epoll;
     int                    listener;
+    unsigned               nconns;
+    uint64_t               next_accept;  /* no descriptors were left, 0: listening */
     int                    lock;
     s3_page_t             *page;
     s3_page_set_t          set;          /* as in the page */
@@ -210,6 +213,9 @@ struct s3_process_s {
     int                    recovery_due;
     int                    recovering;   /* 2: the batch that opens the generation */
     int                    paused;       /* no new batch: a laggard's last round */
+    int                    full;         /* a disk had no room for a generation */
+    uint64_t               next_generation;    /* not before, where full */
+    uint64_t               lost;         /* when a worker's connection ended last */
     int                    source;       /* read-only: index of the disk read */
     unsigned               turn;         /* of the disks, for reads */
 
@@ -250,6 +256,12 @@ void s3_page_update(s3_process_t *p);
 /* s3_drive.c */
 s3_op_t *s3_op_create(s3_drive_t *drive, unsigned lane, s3_op_pt run,
     s3_op_pt finish, void *data);
+/*
+ * Whoever keeps a drive between operations holds a reference: a dropped
+ * drive is freed when its last operation is back
+ */
+s3_drive_t *s3_drive_ref(s3_drive_t *drive);
+void s3_drive_unref(s3_drive_t *drive);
 /* the op is the framework's from here: finish is always called, later */
 void s3_op_post(s3_op_t *op);
 void s3_orphans_finish(s3_process_t *p);
@@ -279,6 +291,8 @@ int s3_session_pending(s3_process_t *p, const uint8_t session[16]);
 
 /* s3_socket.c */
 int s3_socket_open(s3_process_t *p);
+/* listens again, where descriptors had run out */
+void s3_socket_tick(s3_process_t *p);
 void s3_socket_event(s3_process_t *p, void *ptr, unsigned events);
 /* sends the answer and lets go of the question */
 void s3_question_answer(s3_question_t *q, int status, const void *payload,

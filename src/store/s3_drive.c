@@ -26,7 +26,6 @@
 #define S3_TRY_INTERVAL     500
 
 
-static void s3_drive_unref(s3_drive_t *drive);
 static void s3_op_run(s3_task_t *task);
 static void s3_op_done(s3_task_t *task);
 static void s3_op_free(s3_op_t *op);
@@ -82,7 +81,16 @@ s3_drive_create(s3_disk_t *disk, s3_process_t *p)
 }
 
 
-static void
+s3_drive_t *
+s3_drive_ref(s3_drive_t *drive)
+{
+    drive->refs++;
+
+    return drive;
+}
+
+
+void
 s3_drive_unref(s3_drive_t *drive)
 {
     if (--drive->refs == 0) {
@@ -450,14 +458,19 @@ s3_drive_open_finish(s3_op_t *op)
         return;
     }
 
-    if (op->error == EWOULDBLOCK && p->state == S3_STORE_BUSY) {
-        /* the store process before us is leaving */
-        disk->next_try = p->now + 10;
-    }
-
     if (op->error) {
-        if (disk->error != op->error) {
-            disk->error = op->error;
+        disk->error = op->error;
+
+        if (op->error == EWOULDBLOCK
+            && p->now < p->started + p->conf.late)
+        {
+            /* the store process before us is leaving */
+            disk->next_try = p->now + 10;
+            return;
+        }
+
+        if (disk->told != op->error) {
+            disk->told = op->error;
             s3_log(p, 4, "disk \"%s\" is left out: %s", disk->path,
                    op->error == EWOULDBLOCK
                        ? "its lock is held by another process"
@@ -473,6 +486,7 @@ s3_drive_open_finish(s3_op_t *op)
     drive->next_watch = p->now + S3_WATCH_INTERVAL;
     disk->slot = -1;     /* another directory may stand there: s3_adopt() */
     disk->error = 0;
+    disk->told = 0;
     disk->behind = 0;
     p->recovery_due |= (p->state != S3_STORE_OK);
 }
@@ -501,6 +515,7 @@ s3_disk_drop(s3_disk_t *disk, int error, const char *why)
     disk->drive = NULL;
     drive->disk = NULL;
     disk->error = error ? error : EIO;
+    disk->told = disk->error;
     disk->next_try = p->now + S3_TRY_INTERVAL;
 
     s3_log(p, 4, "disk \"%s\" is dropped: %s%s%s", disk->path, why,
@@ -674,7 +689,7 @@ s3_disks_tick(s3_process_t *p)
 
         LIST_FOREACH(op, &drive->ops, link) {
             if (op->late && !op->abandoned
-                && p->now > op->task.posted + p->conf.late)
+                && p->now > op->task.posted + op->late * p->conf.late)
             {
                 late = 1;
                 first = p->now - op->task.posted;
