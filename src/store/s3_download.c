@@ -43,6 +43,7 @@
 
 
 #define S3_WINDOWS         2
+#define S3_WINDOW_RETRIES  16       /* by disks that come and go */
 
 
 typedef struct s3_extread_s   s3_extread_t;
@@ -125,6 +126,7 @@ struct s3_window_s {
     size_t                len;
 
     unsigned              reading;   /* operations that are waited for */
+    unsigned              retries;
     unsigned              tainted:1; /* a late read may write to buffer */
     unsigned              given:1;
     unsigned              stepping:1;
@@ -428,8 +430,9 @@ s3_download_pump(s3_download_t *d)
 
 
 /*
- * A window more.  The first one waits for memory; one read ahead takes what
- * nobody waits for: who holds one window never waits for a second.
+ * A window more.  The first one waits for the set and for memory; one read
+ * ahead takes what nobody waits for, and not before the one that is to be
+ * given first has its own: who holds memory never waits for more of it.
  */
 
 static int
@@ -439,6 +442,16 @@ s3_download_extend(s3_download_t *d)
     uint64_t      offset, size, stripe, len;
     s3_extent_t  *e;
     s3_window_t  *w;
+
+    if (d->nwindows) {
+        w = s3_link_data(d->windows.prev, s3_window_t, link);
+
+        if (w->state < S3_WINDOW_READ || w->state == S3_WINDOW_FAILED
+            || !s3_client_settled(d->client, 0))
+        {
+            return -1;
+        }
+    }
 
     e = &d->extents[d->current];
 
@@ -682,6 +695,13 @@ s3_window_opened(s3_event_t *event)
 {
     s3_window_t *w = s3_link_data(event, s3_window_t, wait);
 
+    if (w->buffer != NULL) {
+        w->state = S3_WINDOW_READ;
+        s3_window_step(w);
+
+        return;
+    }
+
     w->state = S3_WINDOW_WAIT_MEMORY;
     s3_budget_ask(w->client, &w->budget, s3_window_room(w),
                   s3_window_granted);
@@ -694,6 +714,10 @@ s3_window_granted(s3_budget_t *budget)
     s3_window_t *w = s3_link_data(budget, s3_window_t, budget);
 
     s3_window_start(w);
+
+    /* the next one may be read with it */
+
+    s3_download_pump(w->download);
 }
 
 
@@ -830,10 +854,7 @@ s3_window_round(s3_window_t *w)
         }
     }
 
-    if (have < k) {
-
-        /* reads that were begun come back to a window that has failed */
-
+    if (have < k && w->reading == 0) {
         s3_window_lost(w);
     }
 }
@@ -1036,6 +1057,24 @@ s3_window_lost(s3_window_t *w)
     c = w->client;
     g = &w->er->extent.geometry;
     present = 0;
+
+    if (!s3_client_settled(c, 0) && w->retries++ < S3_WINDOW_RETRIES) {
+
+        /* disks are being opened, again perhaps: those may have them */
+
+        for (i = 0; i < w->er->n; i++) {
+            if (w->shards[i] == S3_SHARD_BAD) {
+                w->shards[i] = S3_SHARD_UNREAD;
+            }
+        }
+
+        w->damaged = 0;
+        w->state = S3_WINDOW_WAIT_SET;
+        s3_link_add(&c->waiting, &w->wait.link);
+        s3_client_wake(c);
+
+        return;
+    }
 
     for (i = 0; i < w->er->n; i++) {
         present += s3_disk_readable(c, i);
