@@ -1,0 +1,352 @@
+"""conf.examples and docs/directives.md are what the module does.
+
+The examples run as they stand: only the places that belong to a host are
+moved below a directory of the test's own. Directives and variables of the
+documents are compared with the module's tables, and each directive is given
+to nginx -t in every context, those in which it must be refused included.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import boto3
+import botocore.config
+import botocore.exceptions
+import pytest
+
+import s3_server
+
+
+ROOT = s3_server.ROOT
+DOCUMENT = (ROOT / "docs/directives.md").read_text()
+EXAMPLES = sorted((ROOT / "conf.examples").glob("*.conf"))
+
+CONTEXTS = {"http": "NGX_HTTP_MAIN_CONF", "server": "NGX_HTTP_SRV_CONF",
+            "location": "NGX_HTTP_LOC_CONF"}
+
+
+def nginx_t(prefix, conf):
+    run = subprocess.run([s3_server.nginx_path(), "-e", "stderr",
+                          "-p", f"{prefix}/", "-c", str(conf), "-t"],
+                         capture_output=True, text=True, timeout=30)
+    return run.returncode, run.stderr
+
+
+# ---- the examples
+
+class Host:
+    """A directory that is the example's /, and nginx on it."""
+
+    def __init__(self, path, example):
+        path.chmod(0o755)
+        self.path = path
+        self.user = s3_server.workers_user(path)
+        self.port, = s3_server.free_ports(1)
+        self.conf = path / "etc/nginx/nginx.conf"
+        self.process = None
+
+        text = example.read_text()
+
+        for d in ("etc/nginx", "run", "var/lib/nginx", "temp", "srv/www"):
+            (path / d).mkdir(parents=True)
+
+        shutil.copy(ROOT / "conf/s3_params", path / "etc/nginx")
+
+        certificates = s3_server.certificates()
+        self.ca = path / "ca.pem"
+        self.ca.write_bytes(certificates[0])
+
+        for name in re.findall(r"ssl_certificate\s+(\S+);", text):
+            (path / name[1:]).write_bytes(certificates[1])
+
+        for name in re.findall(r"ssl_certificate_key\s+(\S+);", text):
+            (path / name[1:]).write_bytes(certificates[2])
+
+        for name in re.findall(r"s3_credentials\s+(\S+)", text):
+            keys = path / name[1:]
+            keys.write_text(json.dumps({
+                "access_key": s3_server.ACCESS_KEY,
+                "secret_key": s3_server.SECRET_KEY}) + "\n")
+            keys.chmod(0o600)
+            self._give(keys)
+
+        for name in re.findall(r"disk\s+(\S+);", text):
+            (path / name[1:]).mkdir(parents=True)
+            self._give(path / name[1:])
+
+        (path / "srv/www/index.html").write_text("not S3\n")
+
+        self.prefix = re.search(r"location (\S+) \{\s*s3_serve",
+                                text)[1].rstrip("/")
+
+        # what belongs to a host; whatever else there is stays
+
+        text, n = re.subn(r"(?<=\s)/(?=(etc|run|srv|var)/)", f"{path}/", text)
+        assert n >= 5
+
+        text, n = re.subn(r"listen 443 ssl", f"listen 127.0.0.1:{self.port} "
+                          "ssl", text)
+        assert n == 1
+
+        module = "modules/ngx_http_s3_module.so"
+        assert text.count(module) == 1
+        text = text.replace(module, str(s3_server.module_path()))
+
+        text = re.sub(r"worker_processes auto;", "worker_processes 2;", text)
+        text = re.sub(r"\nhttp \{\n", f"""
+http {{
+    access_log             off;
+    client_body_temp_path  {path}/temp/body;
+    proxy_temp_path        {path}/temp/proxy;
+    fastcgi_temp_path      {path}/temp/fastcgi;
+    uwsgi_temp_path        {path}/temp/uwsgi;
+    scgi_temp_path         {path}/temp/scgi;
+""", text)
+
+        user = f"user {self.user[0]};\n" if self.user else ""
+        self.conf.write_text(f"{user}daemon off;\npid {path}/run/nginx.pid;\n"
+                             f"error_log {path}/error.log info;\n{text}")
+
+    def _give(self, path):
+        if self.user:
+            os.chown(path, self.user[1], self.user[2])
+
+    def __enter__(self):
+        self.stderr = open(self.path / "stderr", "wb")
+        self.process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "QUIT", s3_server.nginx_path(), "-e",
+             "stderr", "-p", f"{self.path}/", "-c", str(self.conf)],
+            stdin=subprocess.DEVNULL, stdout=self.stderr, stderr=self.stderr,
+            start_new_session=True)
+        return self
+
+    def __exit__(self, *exception):
+        self.process.send_signal(signal.SIGQUIT)
+        try:
+            self.process.wait(s3_server.QUIT)
+        finally:
+            self.process.kill()
+            self.process.wait(10)
+            self.stderr.close()
+
+    def client(self):
+        return boto3.session.Session().client(
+            "s3", endpoint_url=f"https://127.0.0.1:{self.port}{self.prefix}",
+            region_name="us-east-1", aws_access_key_id=s3_server.ACCESS_KEY,
+            aws_secret_access_key=s3_server.SECRET_KEY, verify=str(self.ca),
+            config=botocore.config.Config(
+                s3={"addressing_style": "path"},
+                retries={"total_max_attempts": 1}))
+
+    def ready(self, client):
+        def ready():
+            assert self.process.poll() is None, "nginx did not start"
+            try:
+                return client.list_buckets()
+            except (botocore.exceptions.ClientError,
+                    botocore.exceptions.HTTPClientError,
+                    botocore.exceptions.ConnectionError):
+                return None
+
+        s3_server.wait_for(ready, s3_server.START, "nginx does not serve")
+
+
+def test_there_are_examples():
+    assert {e.name for e in EXAMPLES} >= {"single-host.conf",
+                                          "storage-location.conf"}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.stem)
+def test_example(example):
+    # not tmp_path: that one is closed to nginx's user
+
+    host = Host(pathlib.Path(tempfile.mkdtemp(prefix="s3-example-")), example)
+
+    try:
+        code, said = nginx_t(host.path, host.conf)
+        assert code == 0, said
+        assert "[warn]" not in said, said
+
+        # -t makes nothing on the disks
+
+        for disk in re.findall(r"disk (\S+);", host.conf.read_text()):
+            assert os.listdir(disk) == []
+
+        with host:
+            client = host.client()
+            host.ready(client)
+
+            body = os.urandom(3 * 1024 * 1024 + 17)
+            client.create_bucket(Bucket="photos")
+            client.put_object(Bucket="photos", Key="2026/a.jpg", Body=body,
+                              Metadata={"my_camera.name": "x"})
+
+            got = client.get_object(Bucket="photos", Key="2026/a.jpg")
+            assert got["Body"].read() == body
+            assert got["Metadata"] == {"my_camera.name": "x"}
+
+            if host.prefix:
+                run = subprocess.run(
+                    ["openssl", "s_client", "-quiet", "-no_ign_eof",
+                     "-CAfile", str(host.ca), "-verify_return_error",
+                     "-connect", f"127.0.0.1:{host.port}"],
+                    input=b"GET / HTTP/1.1\r\nHost: www.example.com\r\n"
+                          b"Connection: close\r\n\r\n",
+                    capture_output=True, timeout=30)
+                assert run.stdout.startswith(b"HTTP/1.1 200 ")
+                assert run.stdout.endswith(b"not S3\n")
+
+            client.close()
+
+        log = (host.path / "error.log").read_text()
+        assert not [line for line in log.splitlines()
+                    if s3_server.BAD_LOG.search(line)], log
+
+    finally:
+        shutil.rmtree(host.path, ignore_errors=True)
+
+
+# ---- the documents
+
+def documented():
+    """{directive: (contexts, default or None)} of the sections."""
+
+    found = {}
+
+    for name, text in re.findall(r"^## (s3_\w+)\n(.*?)(?=^## |\Z)", DOCUMENT,
+                                 re.M | re.S):
+        context = re.search(r"^\| Context: \| (.*?) \|$", text, re.M)[1]
+        default = re.search(r"^\| Default: \| (.*?) \|$", text, re.M)[1]
+        default = re.fullmatch(rf"`{name} (\S+)`|none", default)
+        assert default, f"{name}: Default"
+        found[name] = (set(re.findall(r"`(\w+)`", context)), default[1])
+
+    return found
+
+
+def commands():
+    """{directive: contexts} of the module's table."""
+
+    text = (ROOT / "src/ngx_http_s3_module.c").read_text()
+    table = re.search(r"ngx_http_s3_commands\[\] = \{(.*?)ngx_null_command",
+                      text, re.S)[1]
+
+    return {name: {c for c, flag in CONTEXTS.items() if flag in flags}
+            for name, flags in re.findall(
+                r'\{ ngx_string\("(\w+)"\),\s*([A-Z0-9_|\s]+),', table)}
+
+
+def test_directives_are_documented():
+    assert {n: c for n, (c, _) in documented().items()} == commands()
+
+
+def test_directives_list():
+    """The table at the top of the document says what its sections say."""
+
+    rows = re.findall(r"^\| \[(s3_\w+)\]\(#(\w+)\) \| (.*?) \| (.*?) \|$",
+                      DOCUMENT, re.M)
+
+    assert [anchor for _, anchor, _, _ in rows] == [n for n, *_ in rows]
+    assert {n: (set(re.findall(r"`(\w+)`", context)),
+                None if default == "none" else default.strip("`"))
+            for n, _, context, default in rows} == documented()
+
+
+def test_store_block_is_documented():
+    text = (ROOT / "src/http/ngx_http_s3_conf.c").read_text()
+    words = re.findall(r'ngx_strcmp\(value\[0\]\.data, "(\w+)"\) == 0', text)
+    section = DOCUMENT.split("\n## s3_store\n")[1].split("\n## ")[0]
+    syntax = re.search(r"^\| Syntax: \| `(.*?)` \|$", section, re.M)[1]
+
+    assert set(words) == {"disk", "parity"}
+    assert set(words) == set(re.findall(r"(\w+) \w+;", syntax))
+
+
+def test_variables_are_documented():
+    text = (ROOT / "src/http/ngx_http_s3_variables.c").read_text()
+    section = DOCUMENT.split("\n## Variables\n")[1].split("\n## ")[0]
+
+    assert set(re.findall(r'ngx_string\("(s3_\w+)"\)', text)) \
+        == set(re.findall(r"^\| `\$(s3_\w+)` \|", section, re.M))
+
+
+def test_operations_are_documented():
+    """Those that are implemented, in the directives and in the README."""
+
+    text = (ROOT / "src/s3/s3_operation.h").read_text()
+    rows = re.findall(r'_\(\w+,\s*"(\w+)",[^()]*\b([01])\)',
+                      text.replace("\\\n", "\n"))
+    implemented = {name for name, flag in rows if flag == "1"}
+    assert len(implemented) >= 10
+
+    supported = re.search(r"^Supported: (.*?)\.", DOCUMENT, re.M | re.S)[1]
+    assert set(re.findall(r"\w+", supported)) == implemented
+
+    readme = (ROOT / "README.md").read_text()
+    exists = re.search(r"^\| Operations \| (.*?) \|$", readme, re.M)[1]
+    assert set(re.findall(r"\w+", exists)) == implemented
+
+
+SAMPLES = {
+    "s3_store": "s3_store other { disk e1; }",
+    "s3_serve": "s3_serve main;",
+    "s3_credentials": "s3_credentials keys.jsonl refresh=5s;",
+}
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("name", sorted(documented()))
+def test_directive_in_context(tmp_path, name, context):
+    contexts, default = documented()[name]
+    sample = SAMPLES.get(name, f"{name} {default};")
+    at = dict.fromkeys(CONTEXTS, "")
+    at[context] = sample
+
+    # what the directive under test sets must not be there a second time
+
+    keys = "" if (name, context) == ("s3_credentials", "http") \
+        else "s3_credentials keys.jsonl;"
+    serve = "" if (name, context) == ("s3_serve", "location") \
+        else "s3_serve main;"
+
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "keys.jsonl").write_text(
+        '{"access_key": "AK", "secret_key": "SK"}\n')
+    (tmp_path / "keys.jsonl").chmod(0o600)
+
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(f"""
+load_module "{s3_server.module_path()}";
+pid nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    s3_store main {{ disk d1; disk d2; }}
+    {keys}
+    {at["http"]}
+    server {{
+        listen 127.0.0.1:1;
+        include "{ROOT}/conf/s3_params";
+        {at["server"]}
+        location / {{
+            {serve}
+            {at["location"]}
+        }}
+    }}
+}}
+""")
+
+    code, said = nginx_t(tmp_path, conf)
+
+    if context in contexts:
+        assert code == 0, said
+    else:
+        assert code != 0
+        assert f'"{name}" directive is not allowed here' in said
