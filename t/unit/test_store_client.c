@@ -17,7 +17,7 @@
 
 
 #define SEEN_MAX   20000
-#define WAIT       6000        /* ms a test waits before it fails */
+#define WAIT       20000       /* ms a test waits before it fails */
 
 
 typedef struct {
@@ -2069,7 +2069,7 @@ test_upload_hung_disk(void **state)
     s3_object_t  object;
 
     up(4, 2);
-    conf.late = 400;
+    conf.late = 1000;
     until(client->slots[2] && client->slots[2]->writable);
 
     door_disk = at(2);
@@ -2080,14 +2080,13 @@ test_upload_hung_disk(void **state)
     began = s3_now();
     put_start(&put, 3000000, UINT64_MAX, 1);
     put_commit(&put, &object, &extent);
-    assert_true(s3_now() - began >= 400);
+    assert_true(s3_now() - began >= 1000);
     assert_true(extent.mask == 0xb);
     until(disk_reports);
     assert_true(door_hung > 0);
 
     /* the next one does not even try */
 
-    began = s3_now();
     put_start(&second, 3000000, UINT64_MAX, 2);
     put_commit(&second, &object, &extent);
     assert_true(extent.mask == 0xb);
@@ -2119,7 +2118,7 @@ test_upload_hung_abort(void **state)
     put_t  put;
 
     up(4, 2);
-    conf.late = 300;
+    conf.late = 1000;
     until(client->slots[1] && client->slots[1]->writable);
 
     door_disk = at(1);
@@ -2131,7 +2130,7 @@ test_upload_hung_abort(void **state)
     until(put.freed);
     put_end(&put);
 
-    turns(400);
+    turns(1200);
     assert_int_equal(s3_client_active(client), 0);
     assert_int_equal(client->reserved, 0);
 
@@ -2158,7 +2157,8 @@ shards_remove(const s3_extent_t *e, uint64_t slots)
 }
 
 
-/* without any up to m of them everything reads; without more it is known why */
+/* without any up to m of them everything reads; without more the status says
+ * why */
 
 static void
 test_download_degraded(void **state)
@@ -2355,13 +2355,13 @@ test_download_hung_disk(void **state)
 {
     get_t        get;
     put_t        put;
-    unsigned     i;
+    unsigned     i, hung;
     uint64_t     began;
     s3_extent_t  extent;
     s3_object_t  object;
 
     up(4, 2);
-    conf.late = 400;
+    conf.late = 1000;
     put_start(&put, 5000000, UINT64_MAX, 1);
     put_commit(&put, &object, &extent);
 
@@ -2380,13 +2380,14 @@ test_download_hung_disk(void **state)
 
         /* held up once, not each stripe */
 
-        assert_true(s3_now() - began < 2000);
+        hung = door_hung;
+        assert_int_equal(hung, client->slots[i]->nlate);
+        assert_true(s3_now() - began < 2 * conf.late + 2000);
 
-        /* and not at all from now on */
+        /* and not at all from now on: it is not even asked */
 
-        began = s3_now();
         assert_int_equal(get_range(&object, put.data, 0, put.size), 0);
-        assert_true(s3_now() - began < 350);
+        assert_int_equal(door_hung, hung);
 
         door_release();
         until(client->out_there == 0);
@@ -2411,7 +2412,7 @@ test_download_hung_then_bad(void **state)
     s3_object_t  object;
 
     up(4, 2);
-    conf.late = 300;
+    conf.late = 1000;
     put_start(&put, 900000, UINT64_MAX, 1);
     put_commit(&put, &object, &extent);
 
@@ -2842,7 +2843,7 @@ test_disk_hung_open(void **state)
     s3_object_t  object;
 
     up(4, 2);
-    conf.late = 500;
+    conf.late = 1500;
     until(client->slots[0] && client->slots[1] && client->slots[2]
           && client->slots[3] && client->out_there == 0);
 
@@ -2859,7 +2860,7 @@ test_disk_hung_open(void **state)
     began = s3_now();
     put_start(&put, 100000, UINT64_MAX, 1);
     put_commit(&put, &object, &extent);
-    assert_true(s3_now() - began < 450);
+    assert_true(s3_now() - began < 1400);
     put_end(&put);
 
     /* said to be back while that open still hangs: another is tried */
