@@ -150,6 +150,12 @@ ngx_http_s3_get_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     h = ngx_http_s3_header_in(ctx, "range");
 
+    if (h && !s3_condition_range(ctx->headers.elts, ctx->headers.nelts, &etag,
+                                 object->mtime / 1000))
+    {
+        h = NULL;
+    }
+
     if (s3_range_parse(h ? &h->value : NULL, object->size, &ctx->range)
         != S3_OK)
     {

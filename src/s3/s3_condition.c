@@ -61,6 +61,42 @@ s3_condition_read(s3_header_t *headers, ngx_uint_t n, ngx_str_t *etag,
 }
 
 
+ngx_uint_t
+s3_condition_range(s3_header_t *headers, ngx_uint_t n, ngx_str_t *etag,
+    time_t mtime)
+{
+    time_t        t;
+    ngx_uint_t    count;
+    ngx_str_t     value;
+    s3_header_t  *h;
+
+    h = s3_header_find(headers, n, "if-range", sizeof("if-range") - 1,
+                       &count);
+
+    if (h == NULL) {
+        return 1;
+    }
+
+    if (count != 1) {
+        return 0;
+    }
+
+    value = h->value;
+    s3_condition_trim(&value);
+
+    if (value.len && value.data[value.len - 1] == '"') {
+
+        /* one tag, not a list; a weak one never matches */
+
+        return value.len == etag->len + 2
+               && value.data[0] == '"'
+               && ngx_memcmp(value.data + 1, etag->data, etag->len) == 0;
+    }
+
+    return s3_date_parse_http(&value, &t) == NGX_OK && t == mtime;
+}
+
+
 /* A list may be spread over several headers of the name. */
 
 static ngx_uint_t

@@ -32,6 +32,14 @@ s3_error_e s3_condition_read(s3_header_t *headers, ngx_uint_t n,
     ngx_str_t *etag, time_t mtime, s3_failure_t *fail);
 
 
+/*
+ * Whether If-Range lets Range hold (RFC 9110, section 13.1.5): there is none,
+ * or it is the object's strong entity tag or exactly its date.
+ */
+ngx_uint_t s3_condition_range(s3_header_t *headers, ngx_uint_t n,
+    ngx_str_t *etag, time_t mtime);
+
+
 /* Conditional writes: PutObject, later Copy, Complete, DeleteObject. */
 
 typedef enum {

@@ -233,3 +233,34 @@ def test_too_many_requests(conn):
 def test_error_page_of_the_location(conn):
     answer = conn.request("GET", "/page/shared/secret")
     assert answer.body == b"for people"
+
+
+# ---- headers that change what an answer means
+
+def test_if_range(store, bucket, s3):
+    """Who resumes a download must not get the end of another object."""
+
+    s3.put_object(Bucket=bucket, Key="k", Body=b"0123456789")
+    path = f"/{bucket}/k"
+
+    with raw.Connection(store) as conn:
+        head = conn.request("HEAD", path).headers
+        etag, date = head["etag"], head["last-modified"]
+
+        def get(*values):
+            answer = conn.request(
+                "GET", path, headers=[("Range", "bytes=5-")]
+                + [("If-Range", v) for v in values])
+            assert (answer.status, answer.body) in (
+                (206, b"56789"), (200, b"0123456789")), answer
+            return answer.status
+
+        assert get() == 206
+        assert get(etag) == 206
+        assert get(date) == 206
+        assert get('"another"') == 200
+        assert get("W/" + etag) == 200
+        assert get(f'{etag}, "another"') == 200
+        assert get("Mon, 01 Jan 1990 00:00:00 GMT") == 200
+        assert get("Mon, 01 Jan 2091 00:00:00 GMT") == 200
+        assert get("x") == 200
