@@ -60,6 +60,7 @@ struct s3_repair_s {
     uint64_t              offset;     /* of the stripe in the shard */
     uint64_t              shard_size;
     unsigned              waiting;
+    unsigned              again:1;    /* the row, with another source */
 };
 
 
@@ -249,7 +250,7 @@ s3_repair_row(s3_repair_t *r)
 
     for (slot = 0; slot < p->conf.ndisks; slot++) {
         disk = s3_disk_by_slot(p, slot);
-        r->drives[slot] = disk ? disk->drive : NULL;
+        r->drives[slot] = disk ? s3_drive_ref(disk->drive) : NULL;
 
         if (disk == NULL) {
             continue;
@@ -293,20 +294,22 @@ s3_repair_row_end(s3_repair_t *r)
     s3_op_t   *op;
 
     for (slot = 0; slot < S3_MAX_DISKS; slot++) {
-        if (r->io[slot] == NULL) {
-            continue;
+
+        if (r->io[slot]) {
+            op = s3_repair_op(r, slot, s3_repair_close_run, NULL);
+            s3_op_post(op);
+
+            if (--r->io[slot]->refs == 0) {
+                free(r->io[slot]);
+            }
+
+            r->io[slot] = NULL;
         }
 
         if (r->drives[slot]) {
-            op = s3_repair_op(r, slot, s3_repair_close_run, NULL);
-            s3_op_post(op);
+            s3_drive_unref(r->drives[slot]);
+            r->drives[slot] = NULL;
         }
-
-        if (--r->io[slot]->refs == 0) {
-            free(r->io[slot]);
-        }
-
-        r->io[slot] = NULL;
     }
 
     if (r->stripe) {
@@ -314,7 +317,12 @@ s3_repair_row_end(s3_repair_t *r)
         r->stripe = NULL;
     }
 
-    r->i++;
+    if (!r->again) {
+        r->i++;
+    }
+
+    r->again = 0;
+
     s3_repair_row(r);
 }
 
@@ -498,7 +506,7 @@ s3_repair_read_finish(s3_op_t *op)
 
         /* from the start, with another source; without one it is passed over */
 
-        r->i--;
+        r->again = 1;
         s3_repair_row_end(r);
         return;
     }
