@@ -312,6 +312,13 @@ s3_brain_turn(s3_process_t *p)
     p->next_tick = p->now + S3_TICK / 2;
 
     s3_disks_tick(p);
+    s3_socket_tick(p);
+
+    if (p->state == S3_STORE_READ_ONLY && p->full
+        && p->now >= p->next_generation)
+    {
+        p->recovery_due = 1;               /* there may be room again */
+    }
 
     if (p->state != S3_STORE_OK || p->recovery_due) {
         return;

@@ -17,6 +17,7 @@
 
 #define S3_PIECE            (4 * 1024 * 1024)
 #define S3_ROUND_SMALL      200        /* batches behind: the last round */
+#define S3_CATCHUP_LATE     6          /* long transactions, behind others' */
 
 
 /* operations that recovery waits for, one on each of some disks */
@@ -77,6 +78,7 @@ static void s3_step_wait(s3_process_t *p, s3_step_t *step);
 static s3_catchup_t *s3_catchup_start(s3_process_t *p, s3_disk_t *disk,
     s3_disk_t *source);
 static s3_disk_t *s3_catchup_next(s3_process_t *p);
+static void s3_catchup_free(s3_catchup_t *c);
 static void s3_catchup_round(s3_catchup_t *c);
 static void s3_catchup_snapshot_run(s3_op_t *op);
 static void s3_catchup_snapshot_finish(s3_op_t *op);
@@ -176,6 +178,10 @@ s3_recover(s3_process_t *p)
             return;
         }
 
+        if (disk->drive == NULL) {
+            continue;                          /* dropped meanwhile */
+        }
+
         if (!disk->behind) {
             reachable |= (uint64_t) 1 << i;
             continue;
@@ -206,10 +212,17 @@ s3_recover(s3_process_t *p)
             continue;
         }
 
-        if (!s3_same(&disk->drive->position, &p->position)
-            && s3_forward(p, disk, source) != 0)
-        {
-            continue;
+        if (!s3_same(&disk->drive->position, &p->position)) {
+
+            if (s3_forward(p, disk, source) != 0) {
+
+                if (source->drive == NULL) {
+                    s3_stand_down(p, S3_STORE_BUSY);
+                    return;
+                }
+
+                continue;
+            }
         }
 
         disk->member = 1;
@@ -231,12 +244,22 @@ s3_recover(s3_process_t *p)
 
     atomic_store(&p->page->decided, p->position.sequence);
     p->generation_due = 1;
+    p->full = 0;
+    p->next_generation = 0;
     p->recovering = 2;
     s3_batch_start(p);
 
     while (p->batch) {
         s3_brain_wait(p, 20);
         s3_disks_tick(p);
+    }
+
+    if (p->full) {
+
+        /* no room for it: what is there is served, and it is tried again */
+
+        s3_stand_down(p, S3_STORE_READ_ONLY);
+        return;
     }
 
     if (p->generation_due && s3_members(p, NULL) >= p->quorum) {
@@ -306,8 +329,15 @@ s3_stand_down(s3_process_t *p, int state)
         /* an undecided batch found there reads as committed (ruling 6) */
         atomic_store(&p->page->decided, p->position.sequence);
 
-        s3_log(p, 4, "store \"%s\" is read-only: %u of %u disks, %u are "
-               "needed to write", p->conf.name, n, p->conf.ndisks, p->quorum);
+        if (p->full) {
+            s3_log(p, 4, "store \"%s\" is read-only: a disk is full",
+                   p->conf.name);
+
+        } else {
+            s3_log(p, 4, "store \"%s\" is read-only: %u of %u disks, %u are "
+                   "needed to write", p->conf.name, n, p->conf.ndisks,
+                   p->quorum);
+        }
 
     } else {
         p->source = -1;
@@ -1064,9 +1094,9 @@ s3_catchup_start(s3_process_t *p, s3_disk_t *disk, s3_disk_t *source)
 
     c->process = p;
     c->disk = disk;
-    c->drive = disk->drive;
+    c->drive = s3_drive_ref(disk->drive);
     c->source = source;
-    c->from = source->drive;
+    c->from = s3_drive_ref(source->drive);
     c->position = disk->drive->position;
 
     return c;
@@ -1136,10 +1166,7 @@ s3_catchup_tick(s3_process_t *p)
             s3_disk_drop(disk, c->failed, "catching up failed");
         }
 
-        p->paused = 0;
-        p->catchup = NULL;
-        free(c);
-        s3_batch_start(p);
+        s3_catchup_free(c);
         return;
     }
 
@@ -1147,8 +1174,7 @@ s3_catchup_tick(s3_process_t *p)
 
         if (c->from->disk == NULL) {
             /* the next tick begins again with another source */
-            p->catchup = NULL;
-            free(c);
+            s3_catchup_free(c);
             return;
         }
 
@@ -1180,8 +1206,24 @@ s3_catchup_tick(s3_process_t *p)
         disk->drive->next_scan = 0;
     }
 
+    s3_catchup_free(c);
+}
+
+
+/* batches may have waited for it */
+
+static void
+s3_catchup_free(s3_catchup_t *c)
+{
+    s3_process_t  *p;
+
+    p = c->process;
+
     p->paused = 0;
     p->catchup = NULL;
+
+    s3_drive_unref(c->drive);
+    s3_drive_unref(c->from);
     free(c);
 
     s3_batch_start(p);
@@ -1238,6 +1280,7 @@ s3_catchup_round(s3_catchup_t *c)
     op = s3_op_create(c->from, S3_LANE_HOUSE, s3_catchup_snapshot_run,
                       s3_catchup_snapshot_finish, c);
     op->position = c->position;
+    op->late = S3_CATCHUP_LATE;
     s3_op_post(op);
 }
 
@@ -1295,6 +1338,7 @@ s3_catchup_changes(s3_catchup_t *c)
                       s3_catchup_changes_finish, c);
     op->sequence = c->after;
     op->cursor = c->cursor;
+    op->late = S3_CATCHUP_LATE;
     s3_op_post(op);
 }
 
@@ -1335,6 +1379,7 @@ s3_catchup_changes_finish(s3_op_t *op)
     apply->flag = c->more;
     apply->status = !c->begun;
     c->begun = 1;
+    apply->late = S3_CATCHUP_LATE;
     s3_op_post(apply);
 }
 
