@@ -22,6 +22,9 @@
 #include "s3_brain.h"
 
 
+#define S3_GENERATION_AGAIN   1000      /* ms, where a disk is full */
+
+
 static s3_question_t *s3_question_internal(s3_process_t *p,
     const s3_commit_t *commit);
 static void s3_commit_check(s3_process_t *p, s3_commit_t *commit);
@@ -58,6 +61,11 @@ s3_commit_queue(s3_process_t *p, s3_question_t *q)
     }
 
     if (p->queued >= S3_QUEUE_MAX || p->queued_bytes > S3_QUEUE_BYTES) {
+
+        if (p->state == S3_STORE_OK) {
+            s3_unlink(p, &q->commit);
+        }
+
         s3_question_answer(q, S3_STORE_BUSY, NULL, 0);
         return;
     }
@@ -179,6 +187,7 @@ s3_batch_start(s3_process_t *p)
     s3_commit_t       commit;
     s3_questions_t    refused;
     s3_question_t    *q;
+    s3_verdict_t      verdict;
     size_t            bytes;
 
     if (p->batch) {
@@ -196,6 +205,13 @@ s3_batch_start(s3_process_t *p)
 
         while ((q = STAILQ_FIRST(&refused)) != NULL) {
             STAILQ_REMOVE_HEAD(&refused, link);
+
+            if (q->answered) {
+                memset(&verdict, 0, sizeof(s3_verdict_t));
+                verdict.status = p->state;
+                q->answered(q, &verdict);
+            }
+
             s3_question_answer(q, p->state, NULL, 0);
         }
 
@@ -212,6 +228,17 @@ s3_batch_start(s3_process_t *p)
     /* while recovering, users' commits wait for the generation */
 
     if (!p->generation_due && (p->recovering || STAILQ_EMPTY(&p->queue))) {
+        return;
+    }
+
+    /*
+     * A full disk has no room for a generation either: with users' commits it
+     * is tried at once, by itself in a while
+     */
+
+    if (p->generation_due && p->now < p->next_generation
+        && (p->recovering || STAILQ_EMPTY(&p->queue)))
+    {
         return;
     }
 
@@ -713,6 +740,11 @@ s3_batch_end(s3_batch_t *b)
 
     p = b->process;
     p->batch = NULL;
+
+    if (b->refused == ENOSPC && p->generation_due) {
+        p->full = p->recovering == 2;
+        p->next_generation = p->now + S3_GENERATION_AGAIN;
+    }
 
     status = (b->refused == ENOSPC) ? S3_STORE_NO_SPACE
              : (s3_members(p, NULL) < p->quorum) ? S3_STORE_READ_ONLY
