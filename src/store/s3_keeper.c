@@ -24,12 +24,14 @@
 #define S3_FILES_MAX           4096      /* of a session, a look */
 
 
-/* a row of garbage on its way: unlinked on the disks of mask, then a commit */
+/* rows of garbage on their way: unlinked on all members, synced, then a commit each */
 typedef struct {
     s3_process_t     *process;
-    s3_shard_row_t    row;
+    unsigned          refs;          /* the brain, and operations */
     unsigned          waiting;
-    uint64_t          done;
+    unsigned          n;
+    s3_shard_row_t    rows[S3_COLLECT_ROWS];
+    uint64_t          done[S3_COLLECT_ROWS];
 } s3_dead_t;
 
 
@@ -45,7 +47,10 @@ static void s3_unlink_run(s3_op_t *op);
 static void s3_collect(s3_process_t *p);
 static void s3_collect_run(s3_op_t *op);
 static void s3_collect_finish(s3_op_t *op);
+static void s3_dead_run(s3_op_t *op);
 static void s3_dead_finish(s3_op_t *op);
+static void s3_dead_free(s3_op_t *op);
+static void s3_dead_unref(s3_dead_t *dead);
 static void s3_dead_commit(s3_dead_t *dead);
 static void s3_dead_answered(s3_question_t *q, s3_verdict_t *verdict);
 static void s3_scan_run(s3_op_t *op);
@@ -249,19 +254,17 @@ s3_collect_run(s3_op_t *op)
 static void
 s3_collect_finish(s3_op_t *op)
 {
-    int              i;
-    unsigned         slot;
-    s3_op_t         *unlink;
-    s3_dead_t       *dead;
-    s3_disk_t       *disk;
-    s3_process_t    *p;
-    s3_shard_row_t  *rows;
+    unsigned       slot;
+    s3_op_t       *unlink;
+    s3_dead_t     *dead;
+    s3_disk_t     *disk;
+    s3_process_t  *p;
 
     p = op->drive->process;
-    p->collecting = 0;
 
-    if (op->error) {
-        p->collect_due = 1;
+    if (op->error || op->status == 0) {
+        p->collecting = 0;
+        p->collect_due |= (op->error || op->sequence < p->position.sequence);
         return;
     }
 
@@ -270,41 +273,106 @@ s3_collect_finish(s3_op_t *op)
         p->collect_due = 1;          /* pinned, or more */
     }
 
-    rows = (s3_shard_row_t *) op->out.data;
+    dead = calloc(1, sizeof(s3_dead_t));
+    if (dead == NULL) {
+        p->collecting = 0;
+        p->collect_due = 1;
+        return;
+    }
 
-    for (i = 0; i < op->status; i++) {
+    dead->process = p;
+    dead->refs = 1;
+    dead->waiting = 1;
+    dead->n = op->status;
+    memcpy(dead->rows, op->out.data, dead->n * sizeof(s3_shard_row_t));
 
-        dead = calloc(1, sizeof(s3_dead_t));
-        if (dead == NULL) {
-            p->collect_due = 1;
+    for (slot = 0; slot < p->conf.ndisks; slot++) {
+        disk = s3_disk_by_slot(p, slot);
+
+        if (disk == NULL || !disk->member) {
+            continue;
+        }
+
+        unlink = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_dead_run,
+                              s3_dead_finish, dead);
+        unlink->free = s3_dead_free;
+        unlink->mask = (uint64_t) 1 << slot;
+        dead->refs++;
+        dead->waiting++;
+        s3_op_post(unlink);
+    }
+
+    if (--dead->waiting == 0) {
+        s3_dead_commit(dead);
+    }
+
+    s3_dead_unref(dead);
+}
+
+
+/*
+ * The rows go only when the names are gone for good: after a power cut that
+ * brings a name back, nobody would know of it.
+ */
+
+static void
+s3_dead_run(s3_op_t *op)
+{
+    int         fd, rc;
+    char        path[5 + 33];
+    uint8_t    *done, touched[256];
+    unsigned    i;
+    s3_dead_t  *dead;
+
+    dead = op->data;
+
+    done = s3_buf_reserve(&op->out, dead->n);
+    if (done == NULL) {
+        op->task.error = ENOMEM;
+        return;
+    }
+
+    memset(touched, 0, sizeof(touched));
+
+    for (i = 0; i < dead->n; i++) {
+        done[i] = 0;
+
+        if (dead->rows[i].mask & op->mask) {
+            rc = s3_shard_remove(op->drive->root, dead->rows[i].session,
+                                 dead->rows[i].shard_id);
+            done[i] = (rc == 0);
+            touched[dead->rows[i].shard_id[0]] |= (rc == 0);
+        }
+    }
+
+    for (i = 0; i < 256; i++) {
+
+        if (!touched[i]) {
+            continue;
+        }
+
+        (void) snprintf(path, sizeof(path), "data/%02x", i);
+
+        fd = s3_door->openat(op->drive->root, path,
+                             O_RDONLY|O_DIRECTORY|O_CLOEXEC, 0);
+
+        if (fd == -1) {
+            if (errno == ENOENT) {
+                continue;            /* it never left tmp/ */
+            }
+
+            op->task.error = errno;
             return;
         }
 
-        dead->process = p;
-        dead->row = rows[i];
-        dead->waiting = 1;
-        p->collecting++;
-
-        for (slot = 0; slot < p->conf.ndisks; slot++) {
-            disk = s3_disk_by_slot(p, slot);
-
-            if (!((rows[i].mask >> slot) & 1) || disk == NULL
-                || !disk->member)
-            {
-                continue;
-            }
-
-            unlink = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_unlink_run,
-                                  s3_dead_finish, dead);
-            memcpy(unlink->session, rows[i].session, 16);
-            memcpy(unlink->id, rows[i].shard_id, 16);
-            unlink->mask = (uint64_t) 1 << slot;
-            dead->waiting++;
-            s3_op_post(unlink);
+        if (s3_door->fsync(fd) == -1) {
+            op->task.error = errno;
         }
 
-        if (--dead->waiting == 0) {
-            s3_dead_commit(dead);
+        (void) s3_door->close(fd);
+
+        if (op->task.error) {
+            return;
         }
     }
 }
@@ -313,12 +381,21 @@ s3_collect_finish(s3_op_t *op)
 static void
 s3_dead_finish(s3_op_t *op)
 {
+    unsigned    i;
     s3_dead_t  *dead;
 
     dead = op->data;
 
-    if (op->error == 0) {
-        dead->done |= op->mask;
+    for (i = 0; op->error == 0 && i < dead->n; i++) {
+        if (op->out.data[i]) {
+            dead->done[i] |= op->mask;
+        }
+    }
+
+    /* a failed sync is not tried again on the same opening of a disk */
+
+    if (op->error == EIO && op->drive->disk) {
+        s3_disk_drop(op->drive->disk, op->error, "garbage is not synced");
     }
 
     if (--dead->waiting == 0) {
@@ -328,33 +405,60 @@ s3_dead_finish(s3_op_t *op)
 
 
 static void
+s3_dead_free(s3_op_t *op)
+{
+    s3_dead_unref(op->data);
+}
+
+
+static void
+s3_dead_unref(s3_dead_t *dead)
+{
+    if (--dead->refs == 0) {
+        free(dead);
+    }
+}
+
+
+static void
 s3_dead_commit(s3_dead_t *dead)
 {
+    unsigned       i;
     s3_commit_t    commit;
     s3_process_t  *p;
 
     p = dead->process;
 
-    memset(&commit, 0, sizeof(s3_commit_t));
-    commit.op = S3_COMMIT_GARBAGE;
-    commit.mask = dead->done;
-    memcpy(commit.shard_id, dead->row.shard_id, 16);
+    /* one for this loop: an answer may come at once */
 
-    if (dead->done == 0
-        || s3_commit_internal(p, &commit, s3_dead_answered, NULL) != 0)
-    {
-        p->collecting--;
-        p->collect_due = 1;
+    for (i = 0; i < dead->n; i++) {
+        memset(&commit, 0, sizeof(s3_commit_t));
+        commit.op = S3_COMMIT_GARBAGE;
+        commit.mask = dead->done[i];
+        memcpy(commit.shard_id, dead->rows[i].shard_id, 16);
+
+        p->collecting++;
+
+        if (dead->done[i] == 0
+            || s3_commit_internal(p, &commit, s3_dead_answered, NULL) != 0)
+        {
+            p->collecting--;
+            p->collect_due = 1;
+        }
     }
 
-    free(dead);
+    p->collecting--;
 }
 
 
 static void
 s3_dead_answered(s3_question_t *q, s3_verdict_t *verdict)
 {
-    q->process->collecting--;
+    s3_process_t  *p;
+
+    p = q->process;
+    p->collecting--;
+    p->collect_due |= (verdict->status != S3_STORE_OK);
 }
 
 
@@ -452,9 +556,13 @@ s3_scan_finish(s3_op_t *op)
          * disk that was dropped, and that disk may be back as the member it
          * was, with shards that a commit is yet to name, where the process
          * that dropped it died before it told the index.
+         *
+         * Nor while a laggard catches up: the connection that knows the
+         * shards may be held at a snapshot, where later commits are unknown.
          */
 
         session->flag = p->now >= p->started + S3_KEEPER_GRACE
+                        && p->catchup == NULL
                         && !s3_session_pending(p, session->session)
                         && !s3_session_connected(p, session->session);
         s3_op_post(session);
@@ -611,7 +719,11 @@ s3_sessions_finish(s3_op_t *op)
 
     p = op->drive->process;
 
-    if (op->error || p->now < p->started + S3_SESSION_GRACE) {
+    /* a worker that lost its connection has come back by then, and asks */
+
+    if (op->error || p->now < p->started + S3_SESSION_GRACE
+        || (p->lost && p->now < p->lost + S3_SESSION_GRACE))
+    {
         return;
     }
 
