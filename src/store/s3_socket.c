@@ -23,7 +23,8 @@
 
 #define S3_CONN_OUT_MAX      (16 * 1024 * 1024)    /* bytes not yet taken */
 #define S3_CONN_ASKED_MAX    8192
-#define S3_PARKED_MAX        65536
+#define S3_CONNS_MAX         512       /* twice the workers there can be */
+#define S3_ACCEPT_AGAIN      200       /* ms, where descriptors ran out */
 
 
 struct s3_conn_s {
@@ -42,6 +43,7 @@ struct s3_conn_s {
 };
 
 
+static void s3_socket_listen(s3_process_t *p, int on);
 static void s3_conn_accept(s3_process_t *p);
 static void s3_conn_read(s3_conn_t *c);
 static int s3_conn_message(s3_conn_t *c, const s3_msg_t *msg,
@@ -73,6 +75,29 @@ s3_socket_open(s3_process_t *p)
     ev.data.ptr = &p->listener;
 
     return epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->listener, &ev);
+}
+
+
+static void
+s3_socket_listen(s3_process_t *p, int on)
+{
+    struct epoll_event  ev;
+
+    memset(&ev, 0, sizeof(ev));
+    ev.events = on ? EPOLLIN : 0;
+    ev.data.ptr = &p->listener;
+
+    (void) epoll_ctl(p->epoll, EPOLL_CTL_MOD, p->listener, &ev);
+}
+
+
+void
+s3_socket_tick(s3_process_t *p)
+{
+    if (p->next_accept && p->now >= p->next_accept) {
+        p->next_accept = 0;
+        s3_socket_listen(p, 1);
+    }
 }
 
 
@@ -119,9 +144,19 @@ s3_conn_accept(s3_process_t *p)
         if (fd == -1) {
             if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
                 s3_log(p, 4, "accept: %s", strerror(errno));
+
+                /* no descriptors: the listener would wake us without end */
+
+                s3_socket_listen(p, 0);
+                p->next_accept = p->now + S3_ACCEPT_AGAIN;
             }
 
             return;
+        }
+
+        if (p->nconns >= S3_CONNS_MAX) {
+            (void) close(fd);
+            continue;
         }
 
         c = calloc(1, sizeof(s3_conn_t));
@@ -149,6 +184,7 @@ s3_conn_accept(s3_process_t *p)
         }
 
         TAILQ_INSERT_TAIL(&p->conns, c, link);
+        p->nconns++;
     }
 }
 
@@ -470,10 +506,12 @@ s3_conn_close(s3_conn_t *c)
     c->fd = -1;
 
     TAILQ_REMOVE(&p->conns, c, link);
+    p->nconns--;
 
     if (c->slot >= 0) {
         /* its slot and pins stay until the process is gone */
         atomic_fetch_sub(&p->connected, 1);
+        p->lost = p->now;
         s3_keeper_scan(p);
     }
 
