@@ -39,9 +39,12 @@ key(unsigned i)
 static s3_set_t *
 set_up(unsigned n, unsigned m)
 {
+    char      *dir;
     s3_set_t  *set;
 
-    set = s3_set_create(s3_test_dir(), n, m);
+    dir = s3_test_dir();
+    set = s3_set_create(dir, n, m);
+    free(dir);
     s3_set_start(set);
     s3_set_client(set);
 
