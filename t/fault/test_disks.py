@@ -47,6 +47,18 @@ def move_back(*disks):
         os.rename(away(d), d)
 
 
+def drops(store, disk):
+    return store.log().count(f'disk "{disk}" is dropped')
+
+
+def wait_noticed(store, disk, before):
+    """Until the store says that the disk is out: back before, it may be
+    found to have been away only when others have gone as well."""
+
+    poll("the disk is dropped", lambda: drops(store, disk) > before,
+         NOTICED + 1)
+
+
 def is_refusal(answer):
     """503 as S3 says it, with a time to try again."""
 
@@ -208,6 +220,7 @@ def test_one_away(store, client, objects):
 
     check_all(client, objects, gone)
 
+    wait_noticed(store, lost, 0)
     move_back(lost)
     wait_complete(store, client)
     check_all(client, objects, gone)
@@ -239,11 +252,13 @@ def test_one_after_the_other(store, client):
     objects = {}
 
     for i, disk in enumerate(store.disks * 2):
+        before = drops(store, disk)
         move_away(disk)
         for size in (100, 200 * KIB, 2 * MIB + i):
             key = f"round{i}/{size}"
             objects[key] = (key, size)
             put(client, key, *objects[key])
+        wait_noticed(store, disk, before)
         move_back(disk)
 
         # the next one only when this one is a member again, or two are out
@@ -592,6 +607,7 @@ def test_upload_with_one_lost(store, client, connect):
     response.read()
 
     check_object(client, "key", "key", size)
+    wait_noticed(store, store.disks[1], 0)
     move_back(store.disks[1])
     wait_complete(store, client)
 
