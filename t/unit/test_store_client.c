@@ -1447,6 +1447,7 @@ typedef struct {
     int             status;
     unsigned        hold;        /* pieces kept before one is released */
     unsigned        held;
+    const uint8_t  *last;        /* the piece given last */
 } get_t;
 
 
@@ -1463,6 +1464,7 @@ get_event(s3_download_t *d, void *data, s3_download_event_e event,
         memcpy(get->data + get->pos, p, len);
         get->pos += len;
         get->pieces++;
+        get->last = p;
 
         if (++get->held > get->hold) {
             s3_download_release(d);
@@ -1676,6 +1678,47 @@ test_upload_streams(void **state)
 
     until(client->nbuffers == 0);
 
+    down();
+}
+
+
+/* the end of the last units is zeros, not what the buffer held before */
+
+static void
+test_upload_padding(void **state)
+{
+    int          fd;
+    char         path[300];
+    put_t        put;
+    size_t       j;
+    uint8_t      bytes[4096];
+    unsigned     i;
+    s3_extent_t  extent;
+    s3_object_t  object;
+
+    up(4, 2);
+    put_start(&put, 4000000, UINT64_MAX, 1);
+    put_commit(&put, &object, &extent);
+    put_end(&put);
+
+    put_start(&put, 2 * 1048576 + 10, UINT64_MAX, 2);
+    put_commit(&put, &object, &extent);
+
+    for (i = 0; i < 2; i++) {
+        assert_true(shard_path(&extent, s3_shard_slot(&extent.geometry,
+                                                      extent.shard_id, i),
+                               path, sizeof(path)));
+        fd = open(path, O_RDONLY);
+        assert_int_not_equal(fd, -1);
+        assert_int_equal(pread(fd, bytes, 4096, 1048576), 4096);
+        (void) close(fd);
+
+        for (j = i ? 0 : 10; j < 4096; j++) {
+            assert_int_equal(bytes[j], 0);
+        }
+    }
+
+    put_end(&put);
     down();
 }
 
@@ -2408,6 +2451,7 @@ test_download_hung_then_bad(void **state)
 {
     get_t        get;
     put_t        put;
+    unsigned     slot;
     s3_extent_t  extent;
     s3_object_t  object;
 
@@ -2416,19 +2460,26 @@ test_download_hung_then_bad(void **state)
     put_start(&put, 900000, UINT64_MAX, 1);
     put_commit(&put, &object, &extent);
 
-    door_disk = at(s3_shard_slot(&extent.geometry, extent.shard_id, 0));
+    slot = s3_shard_slot(&extent.geometry, extent.shard_id, 0);
+    flip(&extent, slot, 1000);
+
+    door_disk = at(slot);
+    until(client->out_there == 0);
     door_hang = 2;
 
     get_start(&get, &object, 0, put.size);
     get.hold = 5;
     until(get.done || get.failed);
     assert_int_equal(get.failed, 0);
+    assert_int_equal(get.pieces, 1);
 
-    /* the piece is still ours when the read comes back at last */
+    /* the piece is still ours when the read comes back at last, with a bit
+     * that is wrong */
 
     door_release();
     until(client->out_there == 0);
     assert_memory_equal(get.data, put.data, put.size);
+    assert_memory_equal(get.last, put.data, put.size);
 
     get_end(&get);
     put_end(&put);
@@ -2898,6 +2949,7 @@ main(void)
         cmocka_unit_test(test_upload_inline_no_disks),
         cmocka_unit_test(test_upload_download),
         cmocka_unit_test(test_upload_streams),
+        cmocka_unit_test(test_upload_padding),
         cmocka_unit_test(test_upload_wrong_size),
         cmocka_unit_test(test_upload_abort),
         cmocka_unit_test(test_upload_commit_cancelled),
