@@ -222,7 +222,7 @@ def test_one_away(store, client, objects):
 
     wait_noticed(store, lost, 0)
     move_back(lost)
-    wait_complete(store, client)
+    wait_back(store, client)
     check_all(client, objects, gone)
 
     others = [d for d in store.disks if d != lost]
@@ -347,7 +347,7 @@ def test_restart_without_two(store, client, objects):
     objects["new"] = ("new", 3 * MIB)
 
     move_back(lost[1])
-    wait_complete(store, client)
+    wait_back(store, client)
     move_away(store.disks[0], store.disks[2])
     wait_refused(client)
     for key, (tag, size) in objects.items():
@@ -609,7 +609,7 @@ def test_upload_with_one_lost(store, client, connect):
     check_object(client, "key", "key", size)
     wait_noticed(store, store.disks[1], 0)
     move_back(store.disks[1])
-    wait_complete(store, client)
+    wait_back(store, client)
 
     for pair in ((0, 2), (2, 3)):
         disks = [store.disks[i] for i in pair]
