@@ -33,13 +33,16 @@ void s3_client_process(s3_client_t *c);
  * while there are any */
 unsigned s3_client_active(s3_client_t *c);
 
-/* the process ends now: nothing is waited for */
+/*
+ * The process ends now: nothing is waited for.  Not from a callback; uploads
+ * and downloads that are under way must not be touched after it.
+ */
 void s3_client_close(s3_client_t *c);
 
 /*
- * what the set can do now, from the shared page: S3_STORE_OK, _READ_ONLY,
+ * What the set can do now, from the shared page: S3_STORE_OK, _READ_ONLY,
  * _UNAVAILABLE, or _BUSY while there is no page or the store process is
- * recovering (ask all the same: calls wait)
+ * recovering (ask all the same: calls wait).
  */
 int s3_client_state(s3_client_t *c);
 
@@ -77,7 +80,7 @@ struct s3_call_s {
 };
 
 /* each returns S3_STORE_OK: handler will be called; or S3_STORE_BUSY (queue
- * full, no memory): it won't */
+ * full, no memory), S3_STORE_BAD_REQUEST (longer than a message): it won't */
 int s3_client_lookup(s3_client_t *c, s3_call_t *call, s3_slice_t bucket,
     s3_slice_t key);
 int s3_client_bucket(s3_client_t *c, s3_call_t *call, s3_slice_t bucket);
@@ -88,7 +91,7 @@ int s3_client_list(s3_client_t *c, s3_call_t *call,
 
 /*
  * op, conditions, names, rows as s3_commit_t says; session, request and acked
- * are the client's to fill. Slices are copied.  For a PUT of shards use
+ * are the client's to fill.  Slices are copied.  For a PUT of shards use
  * s3_upload_commit().
  */
 int s3_client_commit(s3_client_t *c, s3_call_t *call,
@@ -132,8 +135,13 @@ typedef struct {
     void            *ctx;
 } s3_digest_t;
 
-/* size: of the data, or UINT64_MAX; NULL: no memory.  READY comes by callback
- * in any case */
+/*
+ * size: of the data, or UINT64_MAX.  NULL: no memory, digest->free is not
+ * called.  READY, or FAILED, comes by callback in any case: FAILED without
+ * READY where the set takes no writes (READ_ONLY, UNAVAILABLE), too few disks
+ * can be written to (SHARDS_MISSING) or size is over 5 GiB (BAD_REQUEST).
+ * While the store process has not yet said what the set is, neither comes.
+ */
 s3_upload_t *s3_upload_create(s3_client_t *c, uint64_t size,
     const s3_digest_t *digest, s3_upload_pt handler, void *data);
 
@@ -141,15 +149,20 @@ s3_upload_t *s3_upload_create(s3_client_t *c, uint64_t size,
  * Data past the size given at create, or 5 GiB, is not taken: FAILED */
 size_t s3_upload_write(s3_upload_t *u, const void *p, size_t len);
 
-/* all data is written: flush, sync; FINISHED when durable on enough disks and
- * all digests are updated */
+/*
+ * All data is written: flush, sync; FINISHED when durable on enough disks and
+ * all digests are updated.  S3_STORE_OK: FINISHED or FAILED will come; else
+ * why it failed (fewer bytes than size: BAD_REQUEST), and FAILED comes too,
+ * unless the upload is aborted before.
+ */
 int s3_upload_finish(s3_upload_t *u);
 
 /*
- * after FINISHED: as s3_client_commit() with what the upload wrote: op is
+ * After FINISHED: as s3_client_commit() with what the upload wrote: op is
  * S3_COMMIT_PUT, size, is_inline, data, shard_id, mask, generation, geometry
- * are filled in.  The upload is gone when call->handler is called or the call
- * cancelled.
+ * are filled in.  S3_STORE_OK: the upload is gone when call->handler is called
+ * or the call cancelled (its shards are removed then only if the commit was
+ * not sent).  Else nothing has changed: the upload is to be aborted.
  */
 int s3_upload_commit(s3_upload_t *u, s3_call_t *call, s3_commit_t *commit);
 
@@ -162,7 +175,7 @@ void s3_upload_abort(s3_upload_t *u);
  * --- downloads ---
  *
  * Pieces in order, each verified; at most two stripes in memory.  With disks
- * missing or damaged the rest is computed. The object's rows are copied at
+ * missing or damaged the rest is computed.  The object's rows are copied at
  * create.  Inline data needs no download.
  */
 typedef enum {
@@ -179,14 +192,18 @@ typedef void (*s3_download_pt)(s3_download_t *d, void *data,
 s3_download_t *s3_download_create(s3_client_t *c, const s3_object_t *object,
     uint64_t offset, uint64_t length, s3_download_pt handler, void *data);
 
-/* asks for the next piece: one event will come by callback.  At most one
- * outstanding. */
+/*
+ * Asks for the next piece: one event will come by callback.  At most one
+ * outstanding.  Who holds a piece may have to release it before another
+ * comes: memory for a second one is taken only while nobody waits for it.
+ */
 void s3_download_next(s3_download_t *d);
 
 /* the piece given last is sent; pieces are released in order */
 void s3_download_release(s3_download_t *d);
 
-/* any time; pieces not released are invalid after it; no more callbacks */
+/* once, at any time; pieces not released are invalid after it; no more
+ * callbacks */
 void s3_download_close(s3_download_t *d);
 
 

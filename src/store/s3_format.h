@@ -4,7 +4,7 @@
 
 /*
  * DISK/format: what the directory is (JSON, one object, written by jansson;
- * replaced by rename). Next to it: index.db, data/, tmp/.
+ * replaced by rename).  Next to it: index.db, data/, tmp/.
  *
  * STATE/NAME.json: the set as it was formed, off the disks: while it exists
  * an empty directory is "not mounted", never a new disk.
@@ -35,7 +35,7 @@ int s3_format_write(int root, const s3_format_t *f);
 int s3_format_empty(int root);
 
 /*
- * for nginx -t: blocking, any thread.  0 also where there is no disk or
+ * For nginx -t: blocking, any thread.  0 also where there is no disk or
  * format; EINVAL where a readable format says another number of disks or
  * parity: its values are in f
  */

@@ -5,7 +5,7 @@
 /*
  * The shared page: RUNTIME/NAME.page, mapped by the store process and every
  * worker: what can be known without asking.  Written by the store process
- * alone, but for one slot a worker, written by that worker. Preallocated (no
+ * alone, but for one slot a worker, written by that worker.  Preallocated (no
  * SIGBUS) and never replaced while somebody may have it mapped.
  */
 
@@ -68,8 +68,8 @@ s3_page_t *s3_page_map(const char *runtime, const char *name);
 void s3_page_unmap(s3_page_t *page);
 
 /*
- * a consistent copy of page->set; returns the change counter it belongs to
- * (even). 0, or -1 where no copy was got in a bounded number of tries: the
+ * A consistent copy of page->set; returns the change counter it belongs to
+ * (even).  0, or -1 where no copy was got in a bounded number of tries: the
  * writer died in the middle.  Any thread
  */
 int s3_page_read(s3_page_t *page, s3_page_set_t *set, uint32_t *change);
