@@ -26,6 +26,22 @@ static ngx_conf_num_bounds_t  ngx_http_s3_thread_bounds = {
     ngx_conf_check_num_bounds, 1, 32
 };
 
+static ngx_conf_post_t  ngx_http_s3_memory_post = {
+    ngx_http_s3_check_memory
+};
+
+static ngx_conf_post_t  ngx_http_s3_index_cache_post = {
+    ngx_http_s3_check_cache
+};
+
+static ngx_conf_post_t  ngx_http_s3_disk_timeout_post = {
+    ngx_http_s3_check_disk_timeout
+};
+
+static ngx_conf_post_t  ngx_http_s3_region_post = {
+    ngx_http_s3_check_region
+};
+
 
 static ngx_command_t  ngx_http_s3_commands[] = {
 
@@ -55,7 +71,7 @@ static ngx_command_t  ngx_http_s3_commands[] = {
       ngx_conf_set_msec_slot,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_s3_main_conf_t, disk_timeout),
-      NULL },
+      &ngx_http_s3_disk_timeout_post },
 
     { ngx_string("s3_disk_threads"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
@@ -76,14 +92,14 @@ static ngx_command_t  ngx_http_s3_commands[] = {
       ngx_conf_set_size_slot,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_s3_main_conf_t, memory),
-      NULL },
+      &ngx_http_s3_memory_post },
 
     { ngx_string("s3_index_cache"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_size_slot,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_s3_main_conf_t, index_cache),
-      NULL },
+      &ngx_http_s3_index_cache_post },
 
     { ngx_string("s3_credentials"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
@@ -97,7 +113,7 @@ static ngx_command_t  ngx_http_s3_commands[] = {
       ngx_conf_set_str_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_s3_loc_conf_t, region),
-      NULL },
+      &ngx_http_s3_region_post },
 
     { ngx_string("s3_clock_skew"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,

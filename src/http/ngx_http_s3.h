@@ -188,7 +188,8 @@ extern ngx_module_t  ngx_http_s3_module;
 
 
 /*
- * ngx_http_s3_conf.c: what the directives do.  Handlers of ngx_command_t;
+ * ngx_http_s3_conf.c: what the directives do.  Handlers of ngx_command_t, and
+ * of ngx_conf_post_t (check_...: data is the value that was set);
  * init: after all is read, NGX_OK or NGX_ERROR.
  */
 char *ngx_http_s3_store_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -196,6 +197,10 @@ char *ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_s3_path_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_s3_check_memory(ngx_conf_t *cf, void *post, void *data);
+char *ngx_http_s3_check_cache(ngx_conf_t *cf, void *post, void *data);
+char *ngx_http_s3_check_disk_timeout(ngx_conf_t *cf, void *post, void *data);
+char *ngx_http_s3_check_region(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
     ngx_http_s3_loc_conf_t *conf);
 ngx_int_t ngx_http_s3_init_stores(ngx_conf_t *cf,

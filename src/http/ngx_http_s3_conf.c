@@ -481,6 +481,79 @@ ngx_http_s3_path_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* post handlers: nginx names the directive before, file and line after */
+
+char *
+ngx_http_s3_check_memory(ngx_conf_t *cf, void *post, void *data)
+{
+    size_t  *memory = data;
+
+    if (*memory < NGX_HTTP_S3_MIN_MEMORY) {
+        return "is less than 4m: not even two uploads fit; write "
+               "\"s3_memory 32m;\"";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_s3_check_cache(ngx_conf_t *cf, void *post, void *data)
+{
+    size_t  *cache = data;
+
+    if (*cache < NGX_HTTP_S3_MIN_CACHE) {
+        return "is less than 512k; write \"s3_index_cache 8m;\"";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_s3_check_disk_timeout(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t  *timeout = data;
+
+    if (*timeout == 0) {
+        return "is 0: every disk would be late; write "
+               "\"s3_disk_timeout 2s;\"";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* It stands between slashes in the scope of every signature. */
+
+char *
+ngx_http_s3_check_region(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_str_t  *region = data;
+
+    u_char      ch;
+    size_t      i;
+
+    for (i = 0; i < region->len; i++) {
+        ch = region->data[i];
+
+        if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')
+              || (ch >= '0' && ch <= '9')
+              || ch == '-' || ch == '_' || ch == '.'))
+        {
+            break;
+        }
+    }
+
+    if (i == 0 || i > 32 || i != region->len) {
+        return "is no region; write 1 to 32 letters, digits, \"-\", \"_\" "
+               "and \".\", such as \"us-east-1\"";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 char *
 ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
@@ -510,6 +583,11 @@ ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     {
         return "needs a prefix location, whose name is the path to strip; "
                "write it in \"location /\" or \"location /storage/\"";
+    }
+
+    if (clcf->handler) {
+        return "follows a directive such as \"proxy_pass\", which serves "
+               "this location already; give each a location of its own";
     }
 
     lcf->store_name = value[1];
@@ -606,11 +684,12 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
         return NGX_CONF_ERROR;
     }
 
-    if (conf->region.len == 0 || conf->region.len > 32) {
+    if (clcf->handler != ngx_http_s3_content_handler) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "invalid s3_region \"%V\"; write 1 to 32 characters "
-                      "such as \"us-east-1\" for %s:%ui",
-                      &conf->region, conf->file, conf->line);
+                      "a directive such as \"proxy_pass\" follows s3_serve "
+                      "and would serve its location instead; give each a "
+                      "location of its own in %s:%ui",
+                      conf->file, conf->line);
         return NGX_CONF_ERROR;
     }
 
@@ -679,27 +758,6 @@ ngx_http_s3_init_stores(ngx_conf_t *cf, ngx_http_s3_main_conf_t *mcf)
 {
     ngx_uint_t             i;
     ngx_http_s3_store_t  **stores;
-
-    if (mcf->memory < NGX_HTTP_S3_MIN_MEMORY) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "s3_memory is less than 4m: not even two uploads fit; "
-                      "write \"s3_memory 32m;\" in http{}");
-        return NGX_ERROR;
-    }
-
-    if (mcf->index_cache < NGX_HTTP_S3_MIN_CACHE) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "s3_index_cache is less than 512k; write "
-                      "\"s3_index_cache 8m;\" in http{}");
-        return NGX_ERROR;
-    }
-
-    if (mcf->disk_timeout == 0) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "s3_disk_timeout is 0: every disk would be late; write "
-                      "\"s3_disk_timeout 2s;\" in http{}");
-        return NGX_ERROR;
-    }
 
     /*
      * The runtime path's manager is what makes nginx start its cache manager

@@ -175,14 +175,35 @@ BAD = {
         "s3_serve", ["is duplicate"]),
 
     "memory": (
-        http(more="s3_memory 64k;"), None, ["s3_memory", "s3_memory 32m"]),
+        http(more="s3_memory 64k;"), "64k", ["s3_memory", "s3_memory 32m"]),
+
+    "cache": (
+        http(more="s3_index_cache 64k;"), "64k", ["s3_index_cache 8m"]),
+
+    "region with a slash": (
+        http(more="s3_region us/east;"),
+        "us/east", ["s3_region", "us-east-1"]),
+
+    "empty region": (
+        http(more='s3_region "";'), "s3_region", ["us-east-1"]),
+
+    "another directive serves the location": (
+        http(location="location / { proxy_pass http://127.0.0.1:1; "
+                      "s3_serve main; }"),
+        "s3_serve", ["proxy_pass", "location of its own"]),
+
+    "another directive would serve the location": (
+        http(location="location / { s3_serve main; "
+                      "proxy_pass http://127.0.0.1:1; }"),
+        "s3_serve", ["proxy_pass", "location of its own"]),
 
     "threads": (
         http(more="s3_disk_threads 0;"),
         "s3_disk_threads", ["between 1 and 32"]),
 
     "late disk": (
-        http(more="s3_disk_timeout 0;"), None, ["s3_disk_timeout 2s"]),
+        http(more="s3_disk_timeout 0;"),
+        "s3_disk_timeout", ["s3_disk_timeout 2s"]),
 
     "answer bound": (
         http(more="s3_timeout 0;"), "s3_serve", ["s3_timeout", "10s"]),
