@@ -150,6 +150,7 @@ struct s3_question_s {
     uint64_t               request;
     uint16_t               type;
     unsigned               refs;         /* batches, and whoever has it now */
+    unsigned               reading:1;    /* counted in conn->reading */
     s3_commit_t            commit;       /* slices point into data */
     void                  *context;      /* internal commits: the asker's */
     void                 (*answered)(s3_question_t *q, s3_verdict_t *verdict);

@@ -23,7 +23,9 @@
 
 #define S3_CONN_OUT_MAX      (16 * 1024 * 1024)    /* bytes not yet taken */
 #define S3_CONN_ASKED_MAX    8192
+#define S3_CONN_READING_MAX  64        /* on disks' threads at a time */
 #define S3_CONNS_MAX         512       /* twice the workers there can be */
+#define S3_ACCEPT_MAX        32
 #define S3_ACCEPT_AGAIN      200       /* ms, where descriptors ran out */
 
 
@@ -33,6 +35,9 @@ struct s3_conn_s {
     int                     fd;
     unsigned                refs;        /* the socket, and questions */
     unsigned                asked;       /* questions not yet answered */
+    unsigned                reading;     /* reads that were begun */
+    unsigned                starting;    /* in s3_conn_reads() */
+    s3_questions_t          waiting;     /* reads that were not */
     int                     slot;        /* in the page; -1: no HELLO yet */
     uint32_t                pid;
     uint8_t                 session[16];
@@ -49,6 +54,7 @@ static void s3_conn_read(s3_conn_t *c);
 static int s3_conn_message(s3_conn_t *c, const s3_msg_t *msg,
     const uint8_t *payload);
 static int s3_conn_hello(s3_conn_t *c, s3_reader_t *r, uint64_t request);
+static void s3_conn_reads(s3_conn_t *c);
 static void s3_conn_write(s3_conn_t *c);
 static void s3_conn_arm(s3_conn_t *c);
 static void s3_conn_close(s3_conn_t *c);
@@ -121,6 +127,7 @@ s3_socket_event(s3_process_t *p, void *ptr, unsigned events)
 
     if (c->fd != -1 && (events & EPOLLOUT)) {
         s3_conn_write(c);
+        s3_conn_reads(c);
     }
 
     if (c->fd != -1 && (events & (EPOLLIN|EPOLLHUP|EPOLLERR))) {
@@ -135,10 +142,13 @@ static void
 s3_conn_accept(s3_process_t *p)
 {
     int                 fd;
+    unsigned            n;
     s3_conn_t          *c;
     struct epoll_event  ev;
 
-    for ( ;; ) {
+    /* no more a turn: those that are closed leave in between */
+
+    for (n = 0; n < S3_ACCEPT_MAX; n++) {
         fd = accept4(p->listener, NULL, NULL, SOCK_NONBLOCK|SOCK_CLOEXEC);
 
         if (fd == -1) {
@@ -169,6 +179,7 @@ s3_conn_accept(s3_process_t *p)
         c->fd = fd;
         c->refs = 1;
         c->slot = -1;
+        STAILQ_INIT(&c->waiting);
         c->in.max = 2 * S3_PROTO_MAX_QUESTION;
         c->out.max = 256 * 1024 * 1024;
         c->events = EPOLLIN;
@@ -341,8 +352,52 @@ s3_conn_message(s3_conn_t *c, const s3_msg_t *msg, const uint8_t *payload)
         return 0;
     }
 
-    s3_read_start(q);
+    STAILQ_INSERT_TAIL(&c->waiting, q, link);
+    s3_conn_reads(c);
     return 0;
+}
+
+
+/*
+ * Starts reads, as long as the worker takes their answers: those that could
+ * be under way at a time are what its memory here is bounded by, and the
+ * others' turn does not wait for all that one worker asks.
+ */
+
+static void
+s3_conn_reads(s3_conn_t *c)
+{
+    s3_question_t  *q;
+
+    if (c->starting) {
+        return;                  /* an answer at once: the loop below goes on */
+    }
+
+    c->starting = 1;
+    c->refs++;
+
+    while ((q = STAILQ_FIRST(&c->waiting)) != NULL) {
+
+        if (c->fd == -1) {
+            STAILQ_REMOVE_HEAD(&c->waiting, link);
+            s3_question_free(q);
+            continue;
+        }
+
+        if (c->reading >= S3_CONN_READING_MAX
+            || c->out.len - c->sent >= S3_CONN_OUT_MAX)
+        {
+            break;
+        }
+
+        STAILQ_REMOVE_HEAD(&c->waiting, link);
+        q->reading = 1;
+        c->reading++;
+        s3_read_start(q);
+    }
+
+    c->starting = 0;
+    s3_conn_unref(c);
 }
 
 
@@ -515,6 +570,7 @@ s3_conn_close(s3_conn_t *c)
         s3_keeper_scan(p);
     }
 
+    s3_conn_reads(c);            /* frees those that were not begun */
     s3_conn_unref(c);
 }
 
@@ -558,10 +614,13 @@ s3_question_free(s3_question_t *q)
         q->conn = NULL;
 
         c->asked--;
+        c->reading -= q->reading;
 
         if (c->fd != -1) {
             s3_conn_arm(c);
         }
+
+        s3_conn_reads(c);
 
         s3_conn_unref(c);
     }
@@ -679,9 +738,11 @@ s3_outcome(s3_conn_t *c, s3_question_t *q)
 
         if (found->conn) {
             found->conn->asked--;
+            found->conn->reading -= found->reading;
             s3_conn_unref(found->conn);
         }
 
+        found->reading = 0;
         found->conn = c;
         c->refs++;
         c->asked++;
