@@ -47,6 +47,7 @@ static const char *const  op_names[] = {
 };
 
 #define OPS_MAX  3
+#define CHILDREN 6
 
 /* what was acknowledged, and where in the log */
 typedef struct {
@@ -60,6 +61,14 @@ typedef struct {
 } done_t;
 
 
+/* of the process that records a workload */
+typedef struct {
+    pid_t      pid;
+    char       what[160];
+} child_t;
+
+
+static child_t    children[CHILDREN];
 static unsigned   failures;
 static uint64_t   seed;
 
@@ -241,22 +250,77 @@ look(const char *dir, const done_t *done, unsigned n, const size_t *cuts,
 }
 
 
+/* cuts are looked at side by side: a store that starts mostly waits */
+
+static void
+child_reap(void)
+{
+    int       status;
+    pid_t     pid;
+    unsigned  i;
+
+    pid = wait(&status);
+    assert_int_not_equal(pid, -1);
+
+    for (i = 0; i < CHILDREN; i++) {
+        if (children[i].pid == pid) {
+            children[i].pid = 0;
+
+            if (status != 0) {
+                failures++;
+                print_error("  %s: status %x\n", children[i].what, status);
+            }
+        }
+    }
+}
+
+
+static unsigned
+child_slot(void)
+{
+    unsigned  i;
+
+    for ( ;; ) {
+        for (i = 0; i < CHILDREN; i++) {
+            if (children[i].pid == 0) {
+                return i;
+            }
+        }
+
+        child_reap();
+    }
+}
+
+
+static void
+child_reap_all(void)
+{
+    unsigned  i;
+
+    for (i = 0; i < CHILDREN; i++) {
+        while (children[i].pid) {
+            child_reap();
+        }
+    }
+}
+
+
 static void
 cut(s3_powercut_t *log, const char *base, const done_t *done, unsigned n,
     const size_t *cuts, s3_powercut_mode_e mode, int thorough)
 {
-    int          status;
     char         path[N + 1][4096 + 16];
     char         dir[4096];
     pid_t        pid;
     size_t       all[N + 1], top;
     uint64_t     torn;
-    unsigned     i;
+    unsigned     i, slot;
     const char  *roots[N + 1];
 
     top = 0;
+    slot = child_slot();
 
-    (void) snprintf(dir, sizeof(dir), "%s/cut", base);
+    (void) snprintf(dir, sizeof(dir), "%s/cut%u", base, slot);
     (void) mkdir(dir, 0755);
 
     for (i = 0; i <= N; i++) {
@@ -285,15 +349,12 @@ cut(s3_powercut_t *log, const char *base, const done_t *done, unsigned n,
     }
 
     assert_int_not_equal(pid, -1);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
 
-    if (status != 0) {
-        failures++;
-        print_error("  cut at %zu %zu %zu %zu of %zu, mode %d, seed %lu: "
-                    "status %x\n", cuts[0], cuts[1], cuts[2], cuts[3],
-                    s3_powercut_length(log), mode, (unsigned long) torn,
-                    status);
-    }
+    children[slot].pid = pid;
+    (void) snprintf(children[slot].what, sizeof(children[slot].what),
+                    "cut at %zu %zu %zu %zu of %zu, mode %d, seed %lu",
+                    cuts[0], cuts[1], cuts[2], cuts[3],
+                    s3_powercut_length(log), mode, (unsigned long) torn);
 }
 
 
@@ -442,6 +503,8 @@ workload(const char *base, const op_e *ops, unsigned n, unsigned cuts_max)
 
         cut(log, base, done, n, cuts, modes[random_next() % 3], i % 8 == 1);
     }
+
+    child_reap_all();
 
     (void) printf("  %u events, %u cuts, %u wrong\n", (unsigned) k, cuts_max,
                   failures);
