@@ -182,6 +182,7 @@ static ngx_int_t
 ngx_http_s3_postconfiguration(ngx_conf_t *cf)
 {
     ngx_uint_t                  i;
+    ngx_array_t                *log;
     ngx_http_handler_pt        *h;
     ngx_http_s3_main_conf_t    *mcf;
     ngx_http_core_main_conf_t  *cmcf;
@@ -215,6 +216,20 @@ ngx_http_s3_postconfiguration(ngx_conf_t *cf)
 
         *h = handlers[i].handler;
     }
+
+    /* the log phase runs in order: before the access log is written */
+
+    log = &cmcf->phases[NGX_HTTP_LOG_PHASE].handlers;
+
+    if (ngx_array_push(log) == NULL) {
+        return NGX_ERROR;
+    }
+
+    h = log->elts;
+
+    ngx_memmove(h + 1, h, (log->nelts - 1) * sizeof(ngx_http_handler_pt));
+
+    h[0] = ngx_http_s3_log_handler;
 
     ngx_http_s3_init_filters();
 

@@ -95,6 +95,7 @@ typedef struct {
 
 typedef struct {
     ngx_array_t                   mounts;       /* ngx_str_t, "/storage/" */
+    ngx_uint_t                    serves;       /* some location does */
 } ngx_http_s3_srv_conf_t;
 
 
@@ -225,6 +226,7 @@ s3_client_t *ngx_http_s3_client(ngx_http_request_t *r);
 ngx_int_t ngx_http_s3_server_rewrite_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_s3_preaccess_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_s3_access_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_s3_log_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_s3_content_handler(ngx_http_request_t *r);
 
 /* The request's context, made when there is none; NULL without memory. */

@@ -597,9 +597,10 @@ ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     clcf->handler = ngx_http_s3_content_handler;
 
-    if (lcf->mount.len > 1 && lcf->mount.data[lcf->mount.len - 1] == '/') {
-        scf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_s3_module);
+    scf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_s3_module);
+    scf->serves = 1;
 
+    if (lcf->mount.len > 1 && lcf->mount.data[lcf->mount.len - 1] == '/') {
         mount = ngx_array_push(&scf->mounts);
         if (mount == NULL) {
             return NGX_CONF_ERROR;

@@ -16,6 +16,7 @@ static ngx_int_t ngx_http_s3_collect_headers(ngx_http_request_t *r,
 static s3_error_e ngx_http_s3_parse(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_http_s3_loc_conf_t *lcf);
 static void ngx_http_s3_mask(ngx_http_request_t *r);
+static void ngx_http_s3_mask_line(ngx_str_t *line);
 static void ngx_http_s3_mask_args(u_char *p, u_char *last);
 static void ngx_http_s3_wait_handler(ngx_event_t *ev);
 static void ngx_http_s3_cleanup(void *data);
@@ -246,10 +247,8 @@ ngx_http_s3_collect_headers(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 static void
 ngx_http_s3_mask(ngx_http_request_t *r)
 {
-    ngx_http_s3_mask_args(r->request_line.data,
-                          r->request_line.data + r->request_line.len);
-    ngx_http_s3_mask_args(r->unparsed_uri.data,
-                          r->unparsed_uri.data + r->unparsed_uri.len);
+    ngx_http_s3_mask_line(&r->request_line);
+    ngx_http_s3_mask_line(&r->unparsed_uri);
 
     if (r->args.len) {
         ngx_http_s3_mask_args(r->args.data, r->args.data + r->args.len);
@@ -258,9 +257,68 @@ ngx_http_s3_mask(ngx_http_request_t *r)
 
 
 static void
+ngx_http_s3_mask_line(ngx_str_t *line)
+{
+    u_char  *p, *last;
+
+    if (line->len == 0) {
+        return;
+    }
+
+    last = line->data + line->len;
+
+    p = ngx_strlchr(line->data, last, '?');
+
+    if (p) {
+        ngx_http_s3_mask_args(p + 1, last);
+    }
+}
+
+
+/*
+ * The first of the log phase: a request that nginx refused before a location
+ * was found (a header too large) may have brought a good signature as well.
+ */
+
+ngx_int_t
+ngx_http_s3_log_handler(ngx_http_request_t *r)
+{
+    u_char                  *p;
+    ngx_str_t                line;
+    ngx_http_s3_srv_conf_t  *scf;
+
+    scf = ngx_http_get_module_srv_conf(r, ngx_http_s3_module);
+
+    if (!scf->serves) {
+        return NGX_OK;
+    }
+
+    ngx_http_s3_mask(r);
+
+    /* what $request is made of where the line has not ended */
+
+    if (r->request_line.data == NULL && r->request_start && r->header_in) {
+
+        for (p = r->request_start; p < r->header_in->last; p++) {
+            if (*p == CR || *p == LF) {
+                break;
+            }
+        }
+
+        line.data = r->request_start;
+        line.len = p - r->request_start;
+
+        ngx_http_s3_mask_line(&line);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
 ngx_http_s3_mask_args(u_char *p, u_char *last)
 {
-    u_char      *q, *start;
+    u_char      *start;
     size_t       len;
     u_char       name[32];
     ngx_str_t    raw;
@@ -273,16 +331,6 @@ ngx_http_s3_mask_args(u_char *p, u_char *last)
         ngx_string("signature"),
         ngx_string("awsaccesskeyid")
     };
-
-    if (p == NULL) {
-        return;
-    }
-
-    q = ngx_strlchr(p, last, '?');
-
-    if (q) {
-        p = q + 1;
-    }
 
     while (p < last) {
 

@@ -3,6 +3,7 @@ URLs: test_presigned.py, paths: test_keys.py.)"""
 
 import re
 import socket
+import uuid
 
 import pytest
 
@@ -94,6 +95,32 @@ def test_error_log_is_not_written_by_clients(store, bucket):
                              and store.log(), 5)
     assert "\\x0A[warn] not from here \\x1B[31m\\x7F\\xC3" in log
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\uffff]", log)
+
+
+@pytest.mark.parametrize("line,headers", [
+    ("HTTP/1.1", "Host: x\r\nHost: y\r\n"),
+    ("HTTP/1.1", ""),
+    ("HTTP/1.1", "Host: x\r\nContent-Length: z\r\n"),
+    ("HTTP/1.1", "Host: x\r\nTransfer-Encoding: z\r\n"),
+    ("HTTP/1.1", "Host: x\r\nLarge: " + "a" * 50_000 + "\r\n"),
+    ("HTTP/9.1", "Host: x\r\n"),
+], ids=["hosts", "no host", "length", "encoding", "large", "version"])
+def test_no_signature_of_a_request_that_nginx_refused(store, line, headers):
+    """What is wrong may not be the URL, which stays valid for days."""
+
+    signature = uuid.uuid4().hex * 2
+    mark = uuid.uuid4().hex
+
+    with raw.Connection(store) as conn:
+        answer = conn.raw(f"GET /b/k?X-Amz-Signature={signature}&m={mark} "
+                          f"{line}\r\n{headers}\r\n".encode())
+        assert answer.status >= 400
+
+    def logged():
+        return [one for one in store.access_lines() if mark in one]
+
+    s3_server.wait_for(logged, 5)
+    assert signature not in "".join(logged())
 
 
 # ---- nginx's own machinery around a location: nothing reaches data without
