@@ -302,6 +302,10 @@ http {{
 
         assert self.process is None, "it runs already"
 
+        # nginx takes NGINX for descriptors that it inherits
+
+        env = {k: v for k, v in os.environ.items() if k != "NGINX"}
+
         # a session of its own, by which its processes are found; setpriv:
         # the kernel asks it to leave should this process be killed
 
@@ -311,7 +315,7 @@ http {{
                  "-e", "stderr", "-p", f"{self.path}/", "-c",
                  str(self.conf)],
                 stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
-                start_new_session=True)
+                env=env, start_new_session=True)
 
         self.session = self.process.pid
 
