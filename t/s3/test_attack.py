@@ -28,8 +28,8 @@ def at(conn, method, target, headers=(), body=None):
 
 # ---- what is stored comes back as headers
 
-@pytest.mark.parametrize("name", ["a%0d%0aInjected%3a%20yes", "a%00b", "a%20b",
-                                  "a%3ab", "%c3%a9", "a%22"])
+@pytest.mark.parametrize("name", ["a%0d%0aInjected%3a%20yes", "a%00b",
+                                  "a%20b", "a%3ab", "%c3%a9", "a%22"])
 def test_metadata_names_of_a_presigned_query(store, bucket, name):
     """Arguments of a query may hold any byte, names of headers may not."""
 
