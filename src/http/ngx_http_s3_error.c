@@ -276,6 +276,7 @@ ngx_http_s3_store_error(ngx_http_s3_ctx_t *ctx, int status)
     case S3_STORE_BUSY:
     case S3_STORE_SHARDS_MISSING:
     case S3_STORE_UNKNOWN:
+    case S3_STORE_UNDECIDED:
         return s3_fail(&ctx->fail, S3_ERR_SLOW_DOWN, NULL);
 
     case S3_STORE_NO_SPACE:

@@ -61,11 +61,6 @@ s3_commit_queue(s3_process_t *p, s3_question_t *q)
     }
 
     if (p->queued >= S3_QUEUE_MAX || p->queued_bytes > S3_QUEUE_BYTES) {
-
-        if (p->state == S3_STORE_OK) {
-            s3_unlink(p, &q->commit);
-        }
-
         s3_question_answer(q, S3_STORE_BUSY, NULL, 0);
         return;
     }
@@ -181,6 +176,7 @@ s3_commit_check(s3_process_t *p, s3_commit_t *commit)
 void
 s3_batch_start(s3_process_t *p)
 {
+    unsigned          slot;
     int64_t           mtime;
     s3_batch_t       *b;
     struct timespec   ts;
@@ -268,6 +264,12 @@ s3_batch_start(s3_process_t *p)
         commit.op = S3_COMMIT_GENERATION;
         commit.generation = b->position.generation;
         (void) s3_members(p, &commit.mask);
+
+        for (slot = 0; slot < p->conf.ndisks; slot++) {
+            if (p->since[slot] == 0) {
+                commit.fresh |= (uint64_t) 1 << slot;
+            }
+        }
 
         q = s3_question_internal(p, &commit);
         if (q == NULL) {
@@ -688,6 +690,7 @@ s3_batch_committed(s3_batch_t *b)
 
                 } else if (p->since[slot] == 0) {
                     p->since[slot] = b->position.generation;
+                    disk->dropped = 0;
                 }
             }
 
@@ -746,6 +749,12 @@ s3_batch_end(s3_batch_t *b)
         p->next_generation = p->now + S3_GENERATION_AGAIN;
     }
 
+    /*
+     * A refusal that left no row: the worker removes the shards (ruling 3).
+     * Not we: were we to die before it hears of it, it would ask our
+     * successor, be told that nothing is known, and send the commit again.
+     */
+
     status = (b->refused == ENOSPC) ? S3_STORE_NO_SPACE
              : (s3_members(p, NULL) < p->quorum) ? S3_STORE_READ_ONLY
              : S3_STORE_BUSY;
@@ -760,7 +769,6 @@ s3_batch_end(s3_batch_t *b)
         if (b->refused || b->undecided) {
             memset(&verdict, 0, sizeof(s3_verdict_t));
             verdict.status = status;
-            s3_unlink(p, &q->commit);
 
         } else {
             verdict = b->verdicts[i];
@@ -803,7 +811,7 @@ s3_limbo_settle(s3_process_t *p)
         disk = (p->state == S3_STORE_OK) ? s3_disk_reader(p) : NULL;
 
         if (disk == NULL) {
-            s3_question_answer(q, S3_STORE_READ_ONLY, NULL, 0);
+            s3_question_answer(q, S3_STORE_UNDECIDED, NULL, 0);
             continue;
         }
 

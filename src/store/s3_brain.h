@@ -135,6 +135,8 @@ struct s3_disk_s {
     s3_drive_t            *drive;
     int                    slot;         /* -1: not known to be of this set */
     unsigned               member:1;
+    unsigned               dropped:1;    /* by this process, since it was a
+                                            member last: starts anew */
     unsigned               behind:1;     /* forked or lost: stays out */
     uint64_t               next_try;
     int                    error;        /* why it is out */
@@ -309,9 +311,9 @@ uint64_t s3_pins_oldest(s3_process_t *p);
 
 /* s3_keeper.c */
 void s3_settle(s3_process_t *p, const s3_commit_t *commit);
-/* a commit that was definitely refused and left no row: its shards go */
-void s3_unlink(s3_process_t *p, const s3_commit_t *commit);
 void s3_keeper_tick(s3_process_t *p);
+/* on the disk's thread, the house lane; 0 or errno */
+int s3_keeper_purge(s3_drive_t *drive);
 /* every disk's tmp/ at the next tick */
 void s3_keeper_scan(s3_process_t *p);
 

@@ -992,7 +992,23 @@ s3_client_answer(s3_client_t *c, s3_ask_t *ask, const s3_msg_t *msg,
     c->active--;
 
     if (upload != NULL) {
-        s3_upload_answered(upload);
+
+        switch (call->status) {
+
+        case S3_STORE_READ_ONLY:
+        case S3_STORE_UNAVAILABLE:
+        case S3_STORE_NO_SPACE:
+        case S3_STORE_BUSY:
+
+            /* a refusal that left no row, and there will be none: the shards
+             * are ours to remove again (ruling 3) */
+
+            s3_upload_unsent(upload);
+            break;
+
+        default:
+            s3_upload_answered(upload);
+        }
     }
 
     c->pin = ask->pin;

@@ -513,6 +513,7 @@ s3_disk_drop(s3_disk_t *disk, int error, const char *why)
     }
 
     disk->drive = NULL;
+    disk->dropped = 1;
     drive->disk = NULL;
     disk->error = error ? error : EIO;
     disk->told = disk->error;

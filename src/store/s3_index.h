@@ -76,7 +76,8 @@ int s3_index_begin(s3_index_t *index);
  *                   where it differs.
  *   CREATE_BUCKET   BUCKET_EXISTS;   DELETE_BUCKET  NO_SUCH_BUCKET, BUCKET_NOT_EMPTY
  *   GENERATION      table member (slot, since): rows of slots in mask are kept, or inserted with
- *                   since = commit->generation; rows of other slots are deleted
+ *                   since = commit->generation, those in commit->fresh too; rows
+ *                   of other slots are deleted
  *   SESSION_END     deletes all verdicts of session
  *   any, with commit->refuse set (by the store process): that status is the verdict, and the shards of a
  *                   PUT become garbage

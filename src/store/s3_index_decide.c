@@ -779,7 +779,10 @@ s3_decide_generation(s3_decision_t *d)
 
         s3_row_release(d->index, S3_TABLE_MEMBER);
 
-        if (err == 0 && found != member) {
+        if (err == 0
+            && (found != member
+                || (member && (d->commit->fresh >> slot & 1))))
+        {
             row[S3_MEMBER_SINCE].n = (int64_t) d->commit->generation;
 
             err = s3_index_emit(d->index, d->effects,

@@ -24,6 +24,14 @@
 #define S3_FILES_MAX           4096      /* of a session, a look */
 
 
+/* of the shards in a session that its disk's index does not know */
+enum {
+    S3_SESSION_SETTLE = 0,               /* nothing is removed */
+    S3_SESSION_IF_DEAD,
+    S3_SESSION_PURGE
+};
+
+
 /* rows of garbage on their way: unlinked on all members, synced, then a commit each */
 typedef struct {
     s3_process_t     *process;
@@ -43,7 +51,6 @@ typedef struct {
 
 
 static void s3_settle_run(s3_op_t *op);
-static void s3_unlink_run(s3_op_t *op);
 static void s3_collect(s3_process_t *p);
 static void s3_collect_run(s3_op_t *op);
 static void s3_collect_finish(s3_op_t *op);
@@ -55,6 +62,8 @@ static void s3_dead_commit(s3_dead_t *dead);
 static void s3_dead_answered(s3_question_t *q, s3_verdict_t *verdict);
 static void s3_scan_run(s3_op_t *op);
 static void s3_scan_finish(s3_op_t *op);
+static int s3_session_clean(s3_drive_t *drive, const uint8_t session[16],
+    int mode);
 static void s3_session_run(s3_op_t *op);
 static void s3_session_finish(s3_op_t *op);
 static void s3_sessions_finish(s3_op_t *op);
@@ -115,40 +124,6 @@ s3_settle_run(s3_op_t *op)
     }
 
     op->task.error = rc;
-}
-
-
-void
-s3_unlink(s3_process_t *p, const s3_commit_t *commit)
-{
-    unsigned    slot;
-    s3_op_t    *op;
-    s3_disk_t  *disk;
-
-    if (commit->op != S3_COMMIT_PUT || commit->is_inline
-        || commit->size == 0)
-    {
-        return;
-    }
-
-    for (slot = 0; slot < p->conf.ndisks; slot++) {
-        disk = ((commit->mask >> slot) & 1) ? s3_disk_by_slot(p, slot) : NULL;
-
-        if (disk) {
-            op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_unlink_run,
-                              NULL, NULL);
-            memcpy(op->session, commit->session, 16);
-            memcpy(op->id, commit->shard_id, 16);
-            s3_op_post(op);
-        }
-    }
-}
-
-
-static void
-s3_unlink_run(s3_op_t *op)
-{
-    op->task.error = s3_shard_remove(op->drive->root, op->session, op->id);
 }
 
 
@@ -575,13 +550,24 @@ s3_scan_finish(s3_op_t *op)
 }
 
 
-/*
- * flag: may be emptied.  A worker that is alive holds the lock; it takes it before the directory has its name, and
- * the lock is held here while files are removed.
- */
-
 static void
 s3_session_run(s3_op_t *op)
+{
+    op->status = s3_session_clean(op->drive, op->session,
+                                  op->flag ? S3_SESSION_IF_DEAD
+                                           : S3_SESSION_SETTLE);
+}
+
+
+/*
+ * What the index knows is renamed.  The rest is removed, and the directory with it, where the
+ * lock is free: a worker that is alive holds it, it takes it before the directory has its name, and
+ * it is held here while files are removed.  Or (S3_SESSION_PURGE) the rest is removed whoever holds the lock.
+ * Returns whether the session is dead.
+ */
+
+static int
+s3_session_clean(s3_drive_t *drive, const uint8_t session[16], int mode)
 {
     int          dir, lock, known, dead, left;
     char         path[4 + 33], name[33];
@@ -589,20 +575,20 @@ s3_session_run(s3_op_t *op)
     s3_names_t  *names;
 
     names = NULL;
-    lock = -1;
+    dead = 0;
 
-    s3_id_text(op->session, name);
+    s3_id_text(session, name);
     (void) snprintf(path, sizeof(path), "tmp/%s", name);
 
-    dir = s3_door->openat(op->drive->root, path,
+    dir = s3_door->openat(drive->root, path,
                           O_RDONLY|O_DIRECTORY|O_CLOEXEC, 0);
     if (dir == -1) {
-        return;
+        return 0;
     }
 
     lock = s3_door->openat(dir, "lock", O_RDWR|O_CLOEXEC, 0);
 
-    dead = op->flag
+    dead = mode != S3_SESSION_SETTLE
            && (lock == -1 ? errno == ENOENT
                           : s3_door->flock(lock, LOCK_EX|LOCK_NB) == 0);
 
@@ -622,20 +608,16 @@ s3_session_run(s3_op_t *op)
 
     for (i = 0; i < names->n; i++) {
 
-        if (s3_index_shard_known(op->drive->house, names->ids[i], &known)
-            != 0)
-        {
+        if (s3_index_shard_known(drive->house, names->ids[i], &known) != 0) {
             goto done;
         }
 
         if (known) {
-            if (s3_shard_settle(op->drive->root, op->session, names->ids[i])
-                != 0)
-            {
+            if (s3_shard_settle(drive->root, session, names->ids[i]) != 0) {
                 left = 1;
             }
 
-        } else if (dead) {
+        } else if (dead || mode == S3_SESSION_PURGE) {
             s3_id_text(names->ids[i], name);
 
             if (s3_door->unlinkat(dir, name, 0) == -1) {
@@ -646,10 +628,8 @@ s3_session_run(s3_op_t *op)
 
     if (dead && !left) {
         (void) s3_door->unlinkat(dir, "lock", 0);
-        (void) s3_door->unlinkat(op->drive->root, path, AT_REMOVEDIR);
+        (void) s3_door->unlinkat(drive->root, path, AT_REMOVEDIR);
     }
-
-    op->status = dead;
 
 done:
 
@@ -660,6 +640,54 @@ done:
     }
 
     (void) s3_door->close(dir);
+
+    return dead;
+}
+
+
+/*
+ * A disk that becomes a member anew: no commit may count a shard that was opened on it before (ruling 11), so
+ * what its index does not know in tmp/ is nobody's, whether its worker lives or not.  On the disk's thread, before
+ * workers are told that it is a member.
+ */
+
+int
+s3_keeper_purge(s3_drive_t *drive)
+{
+    int          fd, rc;
+    unsigned     i;
+    s3_names_t  *names;
+
+    names = malloc(sizeof(s3_names_t));
+    if (names == NULL) {
+        return ENOMEM;
+    }
+
+    names->n = 0;
+    names->more = 0;
+    rc = 0;
+
+    fd = s3_door->openat(drive->root, "tmp",
+                         O_RDONLY|O_DIRECTORY|O_CLOEXEC, 0);
+
+    if (fd == -1) {
+        rc = errno;
+
+    } else {
+        if (s3_door->list(fd, s3_names_add, names) == -1) {
+            rc = errno;
+        }
+
+        (void) s3_door->close(fd);
+    }
+
+    for (i = 0; rc == 0 && i < names->n; i++) {
+        (void) s3_session_clean(drive, names->ids[i], S3_SESSION_PURGE);
+    }
+
+    free(names);
+
+    return rc;
 }
 
 

@@ -110,6 +110,9 @@ s3_store_status_text(int status)
     case S3_STORE_DAMAGED:
         return "damaged";
 
+    case S3_STORE_UNDECIDED:
+        return "undecided";
+
     case S3_STORE_ERROR:
         return "error";
 

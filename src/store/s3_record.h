@@ -43,6 +43,8 @@ typedef enum {
     S3_STORE_SHARDS_MISSING,        /* too few shards of members: try again */
     S3_STORE_BAD_REQUEST,           /* a message that makes no sense */
     S3_STORE_DAMAGED,               /* more shards are bad than parity covers */
+    S3_STORE_UNDECIDED,             /* a commit that may be either: 503; no
+                                       one may remove its shards */
     S3_STORE_ERROR                  /* logged where it happened */
 } s3_store_status_e;
 
@@ -123,6 +125,8 @@ typedef struct {
 
     /* the store process's, not in messages */
     int64_t          mtime;
+    uint64_t         fresh;          /* GENERATION: members that start anew,
+                                        whatever the rows say */
     uint8_t          refuse;         /* s3_store_status_e: the verdict, whatever
                                         the rows say; 0: they decide */
 } s3_commit_t;

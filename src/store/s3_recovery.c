@@ -50,6 +50,7 @@ struct s3_catchup_s {
     int             failed;            /* the laggard's errno, or -1: the source's */
     int             finished;
     int             last;
+    int             purged;            /* tmp/: s3_keeper_purge() */
 };
 
 
@@ -61,6 +62,8 @@ static int s3_knows(s3_process_t *p, s3_disk_t *source,
 static int s3_members_read(s3_process_t *p, s3_disk_t *source,
     uint64_t *since);
 static int s3_forward(s3_process_t *p, s3_disk_t *disk, s3_disk_t *source);
+static int s3_purge(s3_process_t *p, s3_disk_t *disk);
+static void s3_purge_run(s3_op_t *op);
 static void s3_stand_down(s3_process_t *p, int state);
 static int s3_form(s3_process_t *p);
 static int s3_adopt(s3_process_t *p);
@@ -88,6 +91,7 @@ static void s3_catchup_changes_finish(s3_op_t *op);
 static void s3_catchup_apply_run(s3_op_t *op);
 static void s3_catchup_apply_finish(s3_op_t *op);
 static void s3_catchup_end(s3_catchup_t *c, int failed);
+static void s3_catchup_purge_finish(s3_op_t *op);
 static void s3_catchup_release_run(s3_op_t *op);
 static void s3_catchup_rollback_run(s3_op_t *op);
 
@@ -225,14 +229,23 @@ s3_recover(s3_process_t *p)
             }
         }
 
-        disk->member = 1;
-
         /*
-         * A disk that the newest generation names as a member and that is behind missed batches that were being committed
-         * when a process died: it stayed a member, and the shards that workers have synced on it meanwhile count.
+         * One that this process dropped starts anew.  Others that the newest
+         * generation names stayed members, the laggards too: what they
+         * missed was being committed when a process died, and the shards
+         * that workers have synced on them count.
          */
 
-        p->since[disk->slot] = since[disk->slot];
+        if (disk->dropped) {
+            if (s3_purge(p, disk) != 0) {
+                continue;
+            }
+
+        } else {
+            p->since[disk->slot] = since[disk->slot];
+        }
+
+        disk->member = 1;
     }
 
     if (s3_members(p, NULL) < p->quorum) {
@@ -1080,6 +1093,36 @@ s3_forward(s3_process_t *p, s3_disk_t *disk, s3_disk_t *source)
 }
 
 
+/* 0 or -1 */
+
+static int
+s3_purge(s3_process_t *p, s3_disk_t *disk)
+{
+    s3_op_t    *op;
+    s3_step_t   step;
+
+    memset(&step, 0, sizeof(s3_step_t));
+
+    op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_purge_run,
+                      s3_step_finish, &step);
+    s3_step_post(&step, disk, op);
+    s3_step_wait(p, &step);
+
+    if (step.failed && disk->drive) {
+        s3_disk_drop(disk, EIO, "its tmp/ can't be read");
+    }
+
+    return step.failed || disk->drive == NULL ? -1 : 0;
+}
+
+
+static void
+s3_purge_run(s3_op_t *op)
+{
+    op->task.error = s3_keeper_purge(op->drive);
+}
+
+
 /* catching up */
 
 static s3_catchup_t *
@@ -1194,11 +1237,19 @@ s3_catchup_tick(s3_process_t *p)
         return;
     }
 
+    if (!c->purged) {
+        c->finished = 0;
+        s3_op_post(s3_op_create(c->drive, S3_LANE_HOUSE, s3_purge_run,
+                                s3_catchup_purge_finish, c));
+        return;
+    }
+
     /* nothing was committed since: it stands where all stand */
 
     disk->member = s3_same(&c->position, &p->position);
 
     if (disk->member) {
+        p->since[disk->slot] = 0;
         s3_log(p, 6, "disk \"%s\" is a member again", disk->path);
         p->generation_due = 1;
         p->repair_due = 1;
@@ -1445,6 +1496,17 @@ s3_catchup_apply_finish(s3_op_t *op)
 
     c->begun = 0;
     s3_catchup_end(c, 0);
+}
+
+
+static void
+s3_catchup_purge_finish(s3_op_t *op)
+{
+    s3_catchup_t  *c;
+
+    c = op->data;
+    c->purged = 1;
+    s3_catchup_end(c, op->error);
 }
 
 

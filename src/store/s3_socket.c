@@ -768,17 +768,17 @@ s3_read_start(s3_question_t *q)
         return;
     }
 
+    /* without a quorum "no such verdict" is not an answer (ruling 2) */
+
+    if (q->type == S3_MSG_OUTCOME && p->state != S3_STORE_OK) {
+        s3_question_answer(q, S3_STORE_UNDECIDED, NULL, 0);
+        return;
+    }
+
     disk = (p->state == S3_STORE_UNAVAILABLE) ? NULL : s3_disk_reader(p);
 
     if (disk == NULL) {
         s3_question_answer(q, S3_STORE_UNAVAILABLE, NULL, 0);
-        return;
-    }
-
-    /* without a quorum "no such verdict" is not an answer (ruling 2) */
-
-    if (q->type == S3_MSG_OUTCOME && p->state != S3_STORE_OK) {
-        s3_question_answer(q, p->state, NULL, 0);
         return;
     }
 
