@@ -166,6 +166,7 @@ struct s3_download_s {
     s3_link_t             windows;   /* oldest first */
     unsigned              nwindows;
     unsigned              ngiven;
+    s3_budget_t           kept;      /* between two windows */
 
     s3_event_t            event;
     unsigned              asked:1;   /* next() is to be answered */
@@ -241,6 +242,7 @@ s3_download_create(s3_client_t *c, const s3_object_t *object,
 
     s3_link_init(&d->windows);
     s3_link_init(&d->event.link);
+    s3_link_init(&d->kept.link);
     d->event.handler = s3_download_tell;
 
     /* of the look-up whose rows these are; without one the oldest there
@@ -353,6 +355,16 @@ s3_download_release(s3_download_t *d)
 
     d->ngiven--;
     d->nwindows--;
+
+    if (d->nwindows == 0 && d->pos < d->end) {
+
+        /* what has begun goes on: it does not queue for memory again behind
+         * readers that take their time */
+
+        d->kept.size = w->budget.size;
+        w->budget.size = 0;
+    }
+
     s3_window_release(w);
 
     s3_download_pump(d);
@@ -374,6 +386,7 @@ s3_download_close(s3_download_t *d)
     }
 
     s3_link_remove(&d->event.link);
+    s3_budget_free(d->client, &d->kept);
     s3_pin_release(d->client, d->pin);
 
     d->client->active--;
@@ -504,6 +517,13 @@ s3_download_extend(s3_download_t *d)
         }
 
         w->state = S3_WINDOW_READ;
+
+    } else if (d->kept.size >= room) {
+        w->budget.size = d->kept.size;
+        d->kept.size = 0;
+
+    } else {
+        s3_budget_free(d->client, &d->kept);
     }
 
     s3_link_add(&d->windows, &w->link);
@@ -695,6 +715,8 @@ s3_window_opened(s3_event_t *event)
 {
     s3_window_t *w = s3_link_data(event, s3_window_t, wait);
 
+    size_t  room, whole;
+
     if (w->buffer != NULL) {
         w->state = S3_WINDOW_READ;
         s3_window_step(w);
@@ -702,9 +724,22 @@ s3_window_opened(s3_event_t *event)
         return;
     }
 
+    if (w->budget.size) {
+        s3_window_granted(&w->budget);
+        return;
+    }
+
+    /* enough for any window that follows: it is kept until the end */
+
+    room = s3_window_room(w);
+
+    if (w->download->pos < w->download->end) {
+        whole = (size_t) w->er->n * w->er->extent.geometry.unit;
+        room = whole > room ? whole : room;
+    }
+
     w->state = S3_WINDOW_WAIT_MEMORY;
-    s3_budget_ask(w->client, &w->budget, s3_window_room(w),
-                  s3_window_granted);
+    s3_budget_ask(w->client, &w->budget, room, s3_window_granted);
 }
 
 
