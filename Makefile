@@ -119,13 +119,18 @@ unit-build: $(TESTS:%=$(BUILD)/unit/t/unit/%)
 asan-build: $(TESTS:%=$(BUILD)/asan/t/unit/%)
 fuzz-build: $(FUZZERS:%=$(BUILD)/fuzz/t/fuzz/%)
 
-unit: unit-build
-	@tools/unit $(BUILD)/unit $(TESTS)
+# a program that does not build fails, and hides nothing of the others
+
+unit:
+	@rc=0; $(MAKE) -k --no-print-directory unit-build || rc=1; \
+	    tools/unit $(BUILD)/unit $(TESTS) || rc=1; exit $$rc
 
 # power cuts, sampled: fewer of them where each takes several times as long
 
-asan: asan-build
-	@S3_POWERCUT_CUTS=$${S3_POWERCUT_CUTS:-8} tools/unit $(BUILD)/asan $(TESTS)
+asan:
+	@rc=0; $(MAKE) -k --no-print-directory asan-build || rc=1; \
+	    S3_POWERCUT_CUTS=$${S3_POWERCUT_CUTS:-8} \
+	    tools/unit $(BUILD)/asan $(TESTS) || rc=1; exit $$rc
 
 fuzz: fuzz-build
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz $(BUILD)/fuzz $(FUZZERS)
