@@ -10,8 +10,9 @@
  *              --- all answered or dropped, at least a quorum committed ---
  *              answers, renames
  *
- * Fewer than a quorum prepared: all roll back and the commits are refused (ruling 7).  Fewer than a quorum committed: undecided;
- * recovery settles it and its commits wait in limbo until then.
+ * Fewer than a quorum prepared: all roll back and the commits are refused
+ * (ruling 7).  Fewer than a quorum committed: undecided; recovery settles it
+ * and its commits wait in limbo until then.
  */
 
 
@@ -52,7 +53,8 @@ void
 s3_commit_queue(s3_process_t *p, s3_question_t *q)
 {
     /*
-     * Read-only is an answer at once; while recovering, commits wait: a reload costs a moment, not a failure
+     * Read-only is an answer at once; while recovering, commits wait: a
+     * reload costs a moment, not a failure
      */
 
     if (p->state == S3_STORE_READ_ONLY || p->state == S3_STORE_UNAVAILABLE) {
@@ -120,8 +122,8 @@ s3_question_internal(s3_process_t *p, const s3_commit_t *commit)
 
 
 /*
- * What the index can't know: whether enough of the shards lie on disks that stayed members from
- * the shards' opening until now (ruling 11).
+ * What the index can't know: whether enough of the shards lie on disks that
+ * stayed members from the shards' opening until now (ruling 11).
  */
 
 static void
@@ -360,7 +362,10 @@ s3_batch_decide(s3_batch_t *b)
 }
 
 
-/* the lead's thread: effects and verdicts go into the op, a lead that hangs must not write into the batch later */
+/*
+ * the lead's thread: effects and verdicts go into the op, a lead that hangs
+ * must not write into the batch later
+ */
 
 static void
 s3_batch_decide_run(s3_op_t *op)
@@ -790,8 +795,8 @@ s3_batch_end(s3_batch_t *b)
 
 
 /*
- * After recovery the truth about an undecided batch stands in the index: its verdicts are there, all of them,
- * or it never happened.
+ * After recovery the truth about an undecided batch stands in the index: its
+ * verdicts are there, all of them, or it never happened.
  */
 
 void

@@ -3,12 +3,13 @@
 
 
 /*
- * What the files of the store process share; docs/commit.md tells the protocol.
+ * What the files of the store process share; docs/commit.md tells the
+ * protocol.
  *
  *     s3_process.c     the brain thread: start, loop, clock
  *     s3_socket.c      workers' connections: questions in, answers out; reads
- *     s3_drive.c       disks: opening, operations on their threads, watching, dropping
- *     s3_recovery.c    forming a set, who is current, bringing the others forward
+ *     s3_drive.c       disks: opening, operations, watching, dropping
+ *     s3_recovery.c    forming a set, who is current, catching up
  *     s3_batch.c       commits: decide, prepare, commit, answer
  *     s3_keeper.c      after commits: renames, garbage, sessions
  *     s3_repair.c      shards that are missing on members
@@ -60,10 +61,11 @@ typedef void (*s3_op_pt)(s3_op_t *op);
 
 
 /*
- * One operation on a disk's thread.  run is called there and may use the drive's descriptors and connections
- * and the op's own fields, nothing of the brain's.  finish is called on the brain, once, also when
- * the drive was dropped meanwhile (error is then EIO, and run may still be
- * running: what it uses must stay until free).
+ * One operation on a disk's thread.  run is called there and may use the
+ * drive's descriptors and connections and the op's own fields, nothing of the
+ * brain's.  finish is called on the brain, once, also when the drive was
+ * dropped meanwhile (error is then EIO, and run may still be running: what it
+ * uses must stay until free).
  */
 struct s3_op_s {
     s3_task_t              task;         /* first */
@@ -275,7 +277,10 @@ void s3_disks_tick(s3_process_t *p);
 void s3_disk_suspect(s3_process_t *p, const uint8_t id[16], int error);
 unsigned s3_members(s3_process_t *p, uint64_t *slots);
 s3_disk_t *s3_disk_by_slot(s3_process_t *p, unsigned slot);
-/* a disk whose index is current, for a read: members in turn, the source in read-only mode; NULL: none */
+/*
+ * a disk whose index is current, for a read: members in turn, the source in
+ * read-only mode; NULL: none
+ */
 s3_disk_t *s3_disk_reader(s3_process_t *p);
 
 /* s3_recovery.c */

@@ -2,14 +2,20 @@
 #define _S3_CONF_H_INCLUDED_
 
 
-/* What the configuration says of a store: shared by the store process and the workers. */
+/*
+ * What the configuration says of a store: shared by the store process and the
+ * workers.
+ */
 
 
 #include "s3_erasure.h"
 
 
-/* levels as nginx's NGX_LOG_*: 1 emerg .. 4 err, 5 warn, 6 notice, 7 info, 8 debug.  Called on the
- * owner's loop only (store process: on its brain thread) */
+/*
+ * levels as nginx's NGX_LOG_*: 1 emerg .. 4 err, 5 warn, 6 notice, 7 info, 8
+ * debug.  Called on the owner's loop only (store process: on its brain
+ * thread)
+ */
 typedef void (*s3_log_pt)(void *data, int level, const char *text);
 
 

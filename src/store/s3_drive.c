@@ -3,13 +3,13 @@
  * The disks of the store process: opening, operations on their own threads,
  * watching the path, dropping.
  *
- *     (no drive) --try--> opening --> open: present --recovery, catching up--> member
- *         ^                  |             |                                   |
- *         +----- 500 ms -----+             +-------------- drop --------------+
+ *     (no drive) -- try --> opening --> present -- catching up --> member
+ *         ^                    |             |                        |
+ *         +------ 500 ms ------+             +--------- drop ---------+
  *
- * A drop is final for the drive: its VFS answers EIO from then on, its operations are finished
- * with EIO, its descriptors and locks go when the last of its threads comes back.  The disk gets
- * a new drive by trying again.
+ * A drop is final for the drive: its VFS answers EIO from then on, its
+ * operations are finished with EIO, its descriptors and locks go when the
+ * last of its threads comes back.  The disk gets a new drive by trying again.
  */
 
 
@@ -260,9 +260,10 @@ s3_disk_try(s3_disk_t *disk)
 
 
 /*
- * What a start reads must be what the disk has.  A process before us may have died between a write and its sync: then it is synced
- * now.  Or its sync failed, and the kernel calls pages clean that never reached the disk: then they
- * leave the cache.  docs/commit.md tells what is lost without either.
+ * What a start reads must be what the disk has.  A process before us may have
+ * died between a write and its sync: then it is synced now.  Or its sync
+ * failed, and the kernel calls pages clean that never reached the disk: then
+ * they leave the cache.  docs/commit.md tells what is lost without either.
  */
 
 static int
@@ -286,7 +287,10 @@ s3_drive_settle_cache(int root)
         rc = s3_door->fdatasync(fd) == -1 ? errno : 0;
 
         if (rc == 0) {
-            /* no call that can fail a start: memory file systems have no other copy */
+            /*
+             * no call that can fail a start: memory file systems have no
+             * other copy
+             */
             (void) posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
         }
 
@@ -347,8 +351,9 @@ s3_drive_open_run(s3_op_t *op)
     drive->empty = 0;
 
     /*
-     * A process before us may have made a directory in data/ and died before it synced it; what settles there from now on finds it
-     * and takes it for durable.
+     * A process before us may have made a directory in data/ and died before
+     * it synced it; what settles there from now on finds it and takes it for
+     * durable.
      */
 
     data = s3_door->openat(drive->root, "data",

@@ -3,9 +3,9 @@
 
 
 /*
- * Data is cut into stripes, a stripe into k units; m parity units are computed
- * over them (Reed-Solomon with a Cauchy matrix, ISA-L).  Shard i is the
- * units number i of all stripes, one after the other.
+ * Data is cut into stripes, a stripe into k units; m parity units are
+ * computed over them (Reed-Solomon with a Cauchy matrix, ISA-L).  Shard i is
+ * the units number i of all stripes, one after the other.
  *
  *     object      | stripe 0                | stripe 1                | last
  *                 | unit 0 | unit 1 | ...   | unit 0 | unit 1 | ...   | shorter

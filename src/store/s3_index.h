@@ -6,9 +6,10 @@
  * The index of a disk: an SQLite database (index.db in the disk's directory),
  * the same on all disks of a set.  docs/format.md has the tables.
  *
- * A connection (s3_index_t) is a writer or a reader; used by one thread at a time, one of
- * the disk's own.  All functions block; they return 0 or an errno: ENOSPC, EIO, EBADMSG
- * (a checksum or SQLITE_CORRUPT), EPROTO (its format is not one we know), ENOMEM.
+ * A connection (s3_index_t) is a writer or a reader; used by one thread at a
+ * time, one of the disk's own.  All functions block; they return 0 or an
+ * errno: ENOSPC, EIO, EBADMSG (a checksum or SQLITE_CORRUPT), EPROTO (its
+ * format is not one we know), ENOMEM.
  */
 
 
@@ -30,9 +31,9 @@ typedef struct {
 /*
  * Opens, or with create makes, the database and its tables (position 0, 0,
  * digest zero).  Settings: WAL, synchronous=FULL, page 4096, reserved
- * S3_VFS_RESERVED, no checkpoint on close, temp_store=MEMORY, cache bounded to cache bytes,
- * autocheckpoint in the writer's commit (every 1,000 frames).  Opening recovers the WAL in memory and
- * writes nothing to the disk.
+ * S3_VFS_RESERVED, no checkpoint on close, temp_store=MEMORY, cache bounded
+ * to cache bytes, autocheckpoint in the writer's commit (every 1,000 frames).
+ * Opening recovers the WAL in memory and writes nothing to the disk.
  */
 int s3_index_open(s3_vfs_t *vfs, int writer, int create, size_t cache,
     s3_index_t **index);
@@ -56,34 +57,38 @@ const char *s3_index_message(s3_index_t *index);
 int s3_index_begin(s3_index_t *index);
 
 /*
- * Decides one commit by the rows as they are now (conditions, bucket there, bucket
- * empty, ...), makes its changes in the open transaction, appends them to effects, with the verdict's row
- * (session, request, verdict) where commit->request is not 0, and removes verdicts of
- * the session below commit->acked.  sequence: the batch's.
- * A refusal (verdict->status) is no error.  A request that has a verdict already gets it again, and
- * changes nothing.  After an error the batch can only be rolled back, and effects are void.
+ * Decides one commit by the rows as they are now (conditions, bucket there,
+ * bucket empty, ...), makes its changes in the open transaction, appends them
+ * to effects, with the verdict's row (session, request, verdict) where
+ * commit->request is not 0, and removes verdicts of the session below
+ * commit->acked.  sequence: the batch's. A refusal (verdict->status) is no
+ * error.  A request that has a verdict already gets it again, and changes
+ * nothing.  After an error the batch can only be rolled back, and effects are
+ * void.
  *
- * Semantics:
- *   PUT             bucket must exist; conditions against the current row; the old
- *                   row's data loses a reference (at 0: its shards become garbage of this
- *                   sequence, inline bytes are deleted); new object, data, extent or inline rows.
- *                   SHARDS_MISSING: its data id stands in the index already, as data or garbage: nothing
- *                   is done to it.  BAD_REQUEST: sizes that do not fit.
- *                   On a refusal with shards: they become garbage of this sequence
- *                   too (the store process alone removes them, ruling 3).
- *   DELETE          S3: OK also where there is no such key (no effect then); conditions
- *                   S3_IF_MATCH: NO_SUCH_KEY where there is none, PRECONDITION_FAILED
- *                   where it differs.
- *   CREATE_BUCKET   BUCKET_EXISTS;   DELETE_BUCKET  NO_SUCH_BUCKET, BUCKET_NOT_EMPTY
- *   GENERATION      table member (slot, since): rows of slots in mask are kept, or inserted with
- *                   since = commit->generation, those in commit->fresh too; rows
- *                   of other slots are deleted
- *   SESSION_END     deletes all verdicts of session
- *   any, with commit->refuse set (by the store process): that status is the verdict, and the shards of a
- *                   PUT become garbage
- *   GARBAGE         the slots of mask need no unlinking any more; the row goes with its last slot
- *   REPAIRED        sets bits of mask on the extent; NO_SUCH_KEY where it is gone: the repaired
- *                   shard is to be unlinked
+ *     PUT           The bucket must exist; conditions against the current row.
+ *                   The old row's data loses a reference: at 0 its shards
+ *                   become garbage of this sequence, inline bytes are
+ *                   deleted.  New rows: object, data, inline.
+ *                   SHARDS_MISSING: the data id stands in the index already,
+ *                   as data or garbage; no shards become garbage then.  On
+ *                   any other refusal with shards they do: only the store
+ *                   process may remove them now (ruling 3).
+ *     DELETE        As S3: OK also where there is no such key (no effect).
+ *                   With S3_IF_MATCH: NO_SUCH_KEY where there is none,
+ *                   PRECONDITION_FAILED where it differs.
+ *     CREATE_BUCKET BUCKET_EXISTS
+ *     DELETE_BUCKET NO_SUCH_BUCKET, BUCKET_NOT_EMPTY
+ *     GENERATION    Table member (slot, since): rows of slots in mask are
+ *                   kept, or made with since = commit->generation, those in
+ *                   commit->fresh made anew; rows of other slots are deleted.
+ *     SESSION_END   Deletes all verdicts of the session.
+ *     GARBAGE       The slots of mask need no unlinking any more; the row
+ *                   goes with its last slot.
+ *     REPAIRED      Sets bits of mask on the extent; NO_SUCH_KEY where it is
+ *                   gone: the repaired shard is to be unlinked.
+ *     any with      That status (the store process's) is the verdict, and the
+ *     refuse        shards of a PUT become garbage.
  */
 int s3_index_decide(s3_index_t *index, const s3_commit_t *commit,
     uint64_t sequence, s3_buf_t *effects, s3_verdict_t *verdict);
@@ -94,7 +99,8 @@ int s3_index_apply(s3_index_t *index, s3_slice_t effects);
 /*
  * The rows of the batch itself: batch (generation, sequence, digest), change
  * (sequence, table, primary key) for every effect, and the position.
- * Bounds the history: batches below keep_from are forgotten with their changes.
+ * Bounds the history: batches below keep_from are forgotten with their
+ * changes.
  */
 int s3_index_seal(s3_index_t *index, const s3_position_t *position,
     s3_slice_t effects, uint64_t keep_from);
@@ -104,8 +110,10 @@ int s3_index_seal(s3_index_t *index, const s3_position_t *position,
 void s3_index_digest(const s3_position_t *before, s3_position_t *position,
     s3_slice_t effects);
 
-/* writes the open transaction's pages into the WAL and syncs it: from here commit
- * can't fail for want of space */
+/*
+ * writes the open transaction's pages into the WAL and syncs it: from here
+ * commit can't fail for want of space
+ */
 int s3_index_flush(s3_index_t *index);
 int s3_index_commit(s3_index_t *index);
 void s3_index_rollback(s3_index_t *index);
@@ -114,11 +122,12 @@ void s3_index_rollback(s3_index_t *index);
 /*
  * --- catching up ---
  *
- * On a disk that is current (reader), inside one read transaction from snapshot to
- * release: s3_index_knows says whether the laggard's position stands in the history of batches;
- * changes gives, piece by piece, effects (batch, change and position rows included) that bring it
- * from there to the snapshot's position.  On the laggard (writer): begin, apply each piece, flush, commit.
- * cursor: 0 at first; *more = 0 with the last piece.
+ * On a disk that is current (reader), inside one read transaction from
+ * snapshot to release: s3_index_knows says whether the laggard's position
+ * stands in the history of batches; changes gives, piece by piece, effects
+ * (batch, change and position rows included) that bring it from there to the
+ * snapshot's position.  On the laggard (writer): begin, apply each piece,
+ * flush, commit. cursor: 0 at first; *more = 0 with the last piece.
  */
 int s3_index_snapshot(s3_index_t *index, s3_position_t *position);
 int s3_index_release(s3_index_t *index);
@@ -130,8 +139,9 @@ int s3_index_changes(s3_index_t *index, uint64_t after, uint64_t *cursor,
 
 /*
  * --- reads ---  each in one snapshot, whose sequence is given: the answer is
- * released to the asker only when that sequence is decided.  status as s3_store_status_e; they append
- * the encoding of what was found (s3_record.h) to answer.
+ * released to the asker only when that sequence is decided.  status as
+ * s3_store_status_e; they append the encoding of what was found (s3_record.h)
+ * to answer.
  */
 int s3_index_lookup(s3_index_t *index, s3_slice_t bucket, s3_slice_t key,
     uint64_t *sequence, int *status, s3_buf_t *answer);      /* object */
@@ -164,16 +174,23 @@ typedef struct {
     s3_geometry_t    geometry;
 } s3_shard_row_t;
 
-/* up to max rows of garbage that died at sequence <= until and whose mask has one
- * of slots, oldest first */
+/*
+ * up to max rows of garbage that died at sequence <= until and whose mask has
+ * one of slots, oldest first
+ */
 int s3_index_garbage(s3_index_t *index, uint64_t until, uint64_t slots,
     s3_shard_row_t *rows, unsigned max, unsigned *n);
 
-/* the member table: since[slot] is the generation in which the disk became a member,
- * 0 where it is none */
+/*
+ * the member table: since[slot] is the generation in which the disk became a
+ * member, 0 where it is none
+ */
 int s3_index_members(s3_index_t *index, uint64_t since[S3_MAX_DISKS]);
 
-/* up to max extents with shard_id > after (NULL: from the first) whose mask lacks one of the slots */
+/*
+ * up to max extents with shard_id > after (NULL: from the first) whose mask
+ * lacks one of the slots
+ */
 int s3_index_holes(s3_index_t *index, uint64_t slots,
     const uint8_t *after, s3_shard_row_t *rows, unsigned max, unsigned *n);
 

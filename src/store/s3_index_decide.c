@@ -474,8 +474,8 @@ s3_decide_used(s3_decision_t *d, int *used)
 
 
 /*
- * On all disks, whatever the mask says: a disk that was moved away or dropped while the
- * shard was written may have a file that no mask ever named.
+ * On all disks, whatever the mask says: a disk that was moved away or dropped
+ * while the shard was written may have a file that no mask ever named.
  */
 
 static int

@@ -1,9 +1,10 @@
 
 /*
- * After commits: shards are renamed out of tmp/, the dead are unlinked, sessions that ended are emptied.
+ * After commits: shards are renamed out of tmp/, the dead are unlinked,
+ * sessions that ended are emptied.
  *
- * Only the store process removes shards whose commit was sent (ruling 3).  What died at a sequence is
- * unlinked when no worker reads at an earlier one.
+ * Only the store process removes shards whose commit was sent (ruling 3).
+ * What died at a sequence is unlinked when no worker reads at an earlier one.
  */
 
 
@@ -32,7 +33,10 @@ enum {
 };
 
 
-/* rows of garbage on their way: unlinked on all members, synced, then a commit each */
+/*
+ * rows of garbage on their way: unlinked on all members, synced, then a
+ * commit each
+ */
 typedef struct {
     s3_process_t     *process;
     unsigned          refs;          /* the brain, and operations */
@@ -70,7 +74,10 @@ static void s3_sessions_finish(s3_op_t *op);
 static void s3_sessions_run(s3_op_t *op);
 
 
-/* a decided commit: its shards go to their final places; nobody waits for it, readers look in both */
+/*
+ * a decided commit: its shards go to their final places; nobody waits for it,
+ * readers look in both
+ */
 
 void
 s3_settle(s3_process_t *p, const s3_commit_t *commit)
@@ -113,8 +120,8 @@ s3_settle_run(s3_op_t *op)
     int   known;
 
     /*
-     * A condition may have refused the commit: whether the shard is wanted, this disk's index says.
-     * What fails here the next look at tmp/ finds.
+     * A condition may have refused the commit: whether the shard is wanted,
+     * this disk's index says. What fails here the next look at tmp/ finds.
      */
 
     rc = s3_index_shard_known(op->drive->house, op->id, &known);
@@ -438,8 +445,9 @@ s3_dead_answered(s3_question_t *q, s3_verdict_t *verdict)
 
 
 /*
- * Sessions: every directory in tmp/ is looked at.  Where its lock is free its worker is dead: what the index knows is renamed,
- * the rest removed, the directory too.  Where it is held only the known are renamed.
+ * Sessions: every directory in tmp/ is looked at.  Where its lock is free its
+ * worker is dead: what the index knows is renamed, the rest removed, the
+ * directory too.  Where it is held only the known are renamed.
  */
 
 static int
@@ -560,9 +568,10 @@ s3_session_run(s3_op_t *op)
 
 
 /*
- * What the index knows is renamed.  The rest is removed, and the directory with it, where the
- * lock is free: a worker that is alive holds it, it takes it before the directory has its name, and
- * it is held here while files are removed.  Or (S3_SESSION_PURGE) the rest is removed whoever holds the lock.
+ * What the index knows is renamed.  The rest is removed, and the directory
+ * with it, where the lock is free: a worker that is alive holds it, it takes
+ * it before the directory has its name, and it is held here while files are
+ * removed.  Or (S3_SESSION_PURGE) the rest is removed whoever holds the lock.
  * Returns whether the session is dead.
  */
 
@@ -646,8 +655,9 @@ done:
 
 
 /*
- * A disk that becomes a member anew: no commit may count a shard that was opened on it before (ruling 11), so
- * what its index does not know in tmp/ is nobody's, whether its worker lives or not.  On the disk's thread, before
+ * A disk that becomes a member anew: no commit may count a shard that was
+ * opened on it before (ruling 11), so what its index does not know in tmp/ is
+ * nobody's, whether its worker lives or not.  On the disk's thread, before
  * workers are told that it is a member.
  */
 
@@ -697,7 +707,10 @@ s3_session_finish(s3_op_t *op)
 }
 
 
-/* verdicts are kept until their session is dead; pids of connected ones aside, tmp/ on every disk knows */
+/*
+ * verdicts are kept until their session is dead; pids of connected ones
+ * aside, tmp/ on every disk knows
+ */
 
 static void
 s3_sessions_run(s3_op_t *op)

@@ -1,6 +1,7 @@
 
 /*
- * The store process: one brain thread with an epoll loop, disks' threads around it.
+ * The store process: one brain thread with an epoll loop, disks' threads
+ * around it.
  *
  *     lock RUNTIME/NAME.lock -> page, socket -> open disks -> recover -> serve
  *
@@ -147,8 +148,9 @@ s3_brain(void *data)
 
 
 /*
- * The lock comes first: one store process at a time reads the page, binds the socket and tries the disks. The holder learns
- * that somebody waits, and does not linger.
+ * The lock comes first: one store process at a time reads the page, binds the
+ * socket and tries the disks. The holder learns that somebody waits, and does
+ * not linger.
  */
 
 static int
@@ -211,7 +213,10 @@ s3_brain_start(s3_process_t *p)
 
     } else if (rc != ENOENT) {
 
-        /* not "there is none": nothing is formed over a record that can't be read */
+        /*
+         * not "there is none": nothing is formed over a record that can't be
+         * read
+         */
 
         s3_log(p, 2, "the record of store \"%s\" in \"%s\" can't be read: %s",
                p->conf.name, p->conf.state, strerror(rc));
@@ -331,7 +336,10 @@ s3_brain_turn(s3_process_t *p)
 }
 
 
-/* also called by what waits on the brain thread: recovery.  Never from a finish handler */
+/*
+ * also called by what waits on the brain thread: recovery.  Never from a
+ * finish handler
+ */
 
 void
 s3_brain_wait(s3_process_t *p, int ms)
@@ -381,8 +389,8 @@ s3_state_set(s3_process_t *p, int state)
 
 
 /*
- * While recovering the disks stay in the page as they were: workers go on writing and reading shards through
- * a reload or the store process's death.
+ * While recovering the disks stay in the page as they were: workers go on
+ * writing and reading shards through a reload or the store process's death.
  */
 
 void

@@ -7,7 +7,8 @@
  * their verdicts, objects, pages of lists.  Each has an encoding
  * (s3_record.c), which stands in messages; rows are the index's own matter.
  *
- * Slices point into the bytes a record was decoded from, which must outlive it.
+ * Slices point into the bytes a record was decoded from, which must outlive
+ * it.
  */
 
 

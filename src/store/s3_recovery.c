@@ -2,8 +2,9 @@
 /*
  * Who is current, and bringing the others forward (docs/commit.md).
  *
- * s3_recover() runs on the brain thread between two turns of its loop and waits there: nothing is decided meanwhile,
- * questions stay parked.  Every wait is bounded by the time after which a disk is late.
+ * s3_recover() runs on the brain thread between two turns of its loop and
+ * waits there: nothing is decided meanwhile, questions stay parked.  Every
+ * wait is bounded by the time after which a disk is late.
  */
 
 
@@ -31,9 +32,10 @@ typedef struct {
 
 
 /*
- * A laggard is brought forward by rounds: in one round all changes up to a snapshot of a current disk, in one
- * transaction of the laggard.  A round can be long, and others commit meanwhile; the last one is
- * short and no batch is started until the laggard is a member.
+ * A laggard is brought forward by rounds: in one round all changes up to a
+ * snapshot of a current disk, in one transaction of the laggard.  A round can
+ * be long, and others commit meanwhile; the last one is short and no batch is
+ * started until the laggard is a member.
  */
 struct s3_catchup_s {
     s3_process_t   *process;
@@ -253,7 +255,9 @@ s3_recover(s3_process_t *p)
         return;
     }
 
-    /* a batch without user writes opens a generation; then answers are given */
+    /*
+     * a batch without user writes opens a generation; then answers are given
+     */
 
     atomic_store(&p->page->decided, p->position.sequence);
     p->generation_due = 1;
@@ -369,8 +373,9 @@ s3_stand_down(s3_process_t *p, int state)
 
 
 /*
- * At the start all disks get as long to answer as a late one has; those that come later bring another recovery, or
- * catch up.  A lock held elsewhere is most often the store process before us, about to leave.
+ * At the start all disks get as long to answer as a late one has; those that
+ * come later bring another recovery, or catch up.  A lock held elsewhere is
+ * most often the store process before us, about to leave.
  */
 
 static void
@@ -412,8 +417,9 @@ s3_disks_wait(s3_process_t *p)
 
 
 /*
- * Which of the open disks are of the set: by the record, else by their own format files.  Forms a new set where there
- * is neither.  0: slots are given; -1: there is nothing to work with (logged).
+ * Which of the open disks are of the set: by the record, else by their own
+ * format files.  Forms a new set where there is neither.  0: slots are given;
+ * -1: there is nothing to work with (logged).
  */
 
 static int
@@ -559,9 +565,10 @@ s3_adopt(s3_process_t *p)
 
 
 /*
- * Forming: every disk gets a format file that says "forming" and an index; when all are synced, the record
- * off the disks; then every format file says "formed".  Cut anywhere before the record, it starts over;
- * after it, it goes on.
+ * Forming: every disk gets a format file that says "forming" and an index;
+ * when all are synced, the record off the disks; then every format file says
+ * "formed".  Cut anywhere before the record, it starts over; after it, it
+ * goes on.
  */
 
 static int
@@ -919,8 +926,8 @@ s3_position_finish(s3_op_t *op)
 
 
 /*
- * Of equals with other digests (a fork) the side with more disks, and, these being equal too, the smaller digest: any rule
- * that every start comes to.
+ * Of equals with other digests (a fork) the side with more disks, and, these
+ * being equal too, the smaller digest: any rule that every start comes to.
  */
 
 static int
@@ -1147,8 +1154,9 @@ s3_catchup_start(s3_process_t *p, s3_disk_t *disk, s3_disk_t *source)
 
 
 /*
- * The process has at most one catching up, and this looks at it each turn: a laggard that waits gets one; a finished
- * round is followed by another, or the disk becomes a member.
+ * The process has at most one catching up, and this looks at it each turn: a
+ * laggard that waits gets one; a finished round is followed by another, or
+ * the disk becomes a member.
  */
 
 void

@@ -1,12 +1,14 @@
 
 /*
- * Repair from the masks: an extent whose mask lacks a member has a hole; its shard is computed from k others, written to that
- * disk, and the bit is set by a commit.  One extent at a time, a stripe at a time:
+ * Repair from the masks: an extent whose mask lacks a member has a hole; its
+ * shard is computed from k others, written to that disk, and the bit is set
+ * by a commit.  One extent at a time, a stripe at a time:
  *
- *     holes -> read a unit on k disks -> compute and write on each disk that lacks it -> next stripe
+ *     holes -> read a unit on k disks -> compute, write where it lacks -> next stripe
  *           -> table, footer, sync, rename -> commit REPAIRED -> next extent
  *
- * An extent that can't be read from k disks is passed over; the next pass, after a disk has come back, looks at it again.
+ * An extent that can't be read from k disks is passed over; the next pass,
+ * after a disk has come back, looks at it again.
  */
 
 
@@ -504,7 +506,9 @@ s3_repair_read_finish(s3_op_t *op)
 
     if (__builtin_popcountll(r->stripe->have) < r->rows[r->i].geometry.k) {
 
-        /* from the start, with another source; without one it is passed over */
+        /*
+         * from the start, with another source; without one it is passed over
+         */
 
         r->again = 1;
         s3_repair_row_end(r);
@@ -787,7 +791,10 @@ s3_repair_finish_finish(s3_op_t *op)
 }
 
 
-/* the object may have been deleted meanwhile: then nobody else knows of the shard */
+/*
+ * the object may have been deleted meanwhile: then nobody else knows of the
+ * shard
+ */
 
 static void
 s3_repair_answered(s3_question_t *q, s3_verdict_t *verdict)

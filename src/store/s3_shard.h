@@ -89,9 +89,11 @@ int s3_shard_read(s3_shard_reader_t *r, void *buf, size_t len,
 void s3_shard_close(s3_shard_reader_t *r);
 
 
-/* tmp/SESSION/ID -> data/XX/ID (XX is made, and synced in data/, when missing).
- * The rename is not synced: both places are looked in after a crash.  0 also where it is there already;
- * ENOENT when in neither. */
+/*
+ * tmp/SESSION/ID -> data/XX/ID (XX is made, and synced in data/, when
+ * missing). The rename is not synced: both places are looked in after a
+ * crash.  0 also where it is there already; ENOENT when in neither.
+ */
 int s3_shard_settle(int root, const uint8_t session[16],
     const uint8_t shard_id[16]);
 

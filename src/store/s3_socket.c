@@ -1,9 +1,11 @@
 
 /*
- * The store process's end of the sockets: questions in, answers out, and reads, which go to a disk's reader thread and back.
+ * The store process's end of the sockets: questions in, answers out, and
+ * reads, which go to a disk's reader thread and back.
  *
- * A read's answer carries the sequence of the snapshot it was made from and is sent when that
- * sequence is decided: nobody sees what may yet be rolled back.
+ * A read's answer carries the sequence of the snapshot it was made from and
+ * is sent when that sequence is decided: nobody sees what may yet be rolled
+ * back.
  */
 
 
@@ -687,8 +689,9 @@ s3_answer_verdict(s3_question_t *q, const s3_verdict_t *verdict)
 
 
 /*
- * OUTCOME: the commit may be queued or in a batch still (the connection broke, the process did not die):
- * then the answer is the commit's own, later.
+ * OUTCOME: the commit may be queued or in a batch still (the connection
+ * broke, the process did not die): then the answer is the commit's own,
+ * later.
  */
 
 static void

@@ -11,15 +11,17 @@
  *   against the checksum kept in memory of its frame (the WAL has no other
  *   writer; SQLite itself verifies frames at recovery).  A mismatch is
  *   SQLITE_IOERR (SQLITE_IOERR_DATA) and the disk's errno EBADMSG.
- * - The WAL index is memory of the process, shared by the connections of one s3_vfs_t; there are no
+ * - The WAL index is memory of the process, shared by the connections of one
+ * s3_vfs_t; there are no
  *   file locks: the flock of the format file stands for all (one process opens it).
  * - After s3_vfs_drop() every read, write and sync fails with EIO and nothing
  *   reaches the disk (ruling 10): sqlite3_close() can't checkpoint any more.
  * - Temporary files are not made on the disk (temp_store=MEMORY).
  *
- * One s3_vfs_t an open disk and one database in it; a connection opened with the URI parameter s3_reader=1
- * writes nothing, whatever is missing; all its connections are used on that disk's threads, a
- * connection by one thread at a time.
+ * One s3_vfs_t an open disk and one database in it; a connection opened with
+ * the URI parameter s3_reader=1 writes nothing, whatever is missing; all its
+ * connections are used on that disk's threads, a connection by one thread at
+ * a time.
  */
 
 
@@ -33,8 +35,10 @@
 typedef struct s3_vfs_s   s3_vfs_t;
 
 
-/* dir: descriptor of the disk, valid on the calling thread; stays the caller's.
- * NULL: no memory */
+/*
+ * dir: descriptor of the disk, valid on the calling thread; stays the
+ * caller's. NULL: no memory
+ */
 s3_vfs_t *s3_vfs_create(int dir);
 
 /* its name for sqlite3_open_v2() */
@@ -44,8 +48,9 @@ const char *s3_vfs_name(s3_vfs_t *vfs);
 void s3_vfs_drop(s3_vfs_t *vfs);
 
 /* syncs the WAL: what sqlite3_db_cacheflush() wrote (it syncs nothing
- * itself), after it has reserved room for the commit's frames and for what the
- * checkpoint will add to the database.  0 or errno; ENOSPC: the batch can be rolled back and
+ * itself), after it has reserved room for the commit's frames and for what
+ * the checkpoint will add to the database.  0 or errno; ENOSPC: the batch can
+ * be rolled back and
  * the disk stays good.  A failed sync is remembered: all later writes and syncs fail */
 int s3_vfs_sync_wal(s3_vfs_t *vfs);
 

@@ -126,7 +126,8 @@ s3_set_free(s3_set_t *set)
 
 
 /*
- * The program started again as a store process: before main(), by what the environment says.
+ * The program started again as a store process: before main(), by what the
+ * environment says.
  */
 
 __attribute__((constructor))
@@ -190,7 +191,10 @@ s3_set_start(s3_set_t *set)
 }
 
 
-/* the store process dies after us microseconds and another takes its place: s3_set_reap() */
+/*
+ * the store process dies after us microseconds and another takes its place:
+ * s3_set_reap()
+ */
 
 pid_t
 s3_set_respawn(s3_set_t *set, unsigned us)

@@ -3,8 +3,8 @@
 
 
 /*
- * A whole store for tests: a set of disks in a directory of its own, its store
- * process (a real process, to be killed), and a client, waited for.
+ * A whole store for tests: a set of disks in a directory of its own, its
+ * store process (a real process, to be killed), and a client, waited for.
  */
 
 
@@ -25,7 +25,9 @@ typedef struct {
 } s3_set_t;
 
 
-/* dir: of s3_test_dir(), the caller's; makes disk directories where missing */
+/*
+ * dir: of s3_test_dir(), the caller's; makes disk directories where missing
+ */
 s3_set_t *s3_set_create(const char *dir, unsigned ndisks, unsigned parity);
 void s3_set_free(s3_set_t *set);
 
@@ -33,7 +35,10 @@ void s3_set_free(s3_set_t *set);
  * power cut, in this one (never ends) */
 void s3_set_start(s3_set_t *set);
 void s3_set_kill(s3_set_t *set);
-/* the store process dies in us microseconds, and the one whose pid is returned takes its place; then reap */
+/*
+ * the store process dies in us microseconds, and the one whose pid is
+ * returned takes its place; then reap
+ */
 pid_t s3_set_respawn(s3_set_t *set, unsigned us);
 void s3_set_reap(s3_set_t *set, pid_t next);
 void s3_set_start_here(s3_set_t *set);
@@ -52,13 +57,19 @@ int s3_set_state(s3_set_t *set, int state, unsigned ms);
 void s3_set_away(s3_set_t *set, unsigned i);
 void s3_set_back(s3_set_t *set, unsigned i);
 
-/* each waits up to ten seconds, -1: it took longer; else s3_store_status_e.  Data is bytes of s3_test_fill(seed) */
+/*
+ * each waits up to ten seconds, -1: it took longer; else s3_store_status_e.
+ * Data is bytes of s3_test_fill(seed)
+ */
 int s3_set_bucket_create(s3_set_t *set, const char *bucket);
 int s3_set_bucket_delete(s3_set_t *set, const char *bucket);
 int s3_set_put(s3_set_t *set, const char *bucket, const char *key,
     uint64_t seed, size_t size);
 int s3_set_delete(s3_set_t *set, const char *bucket, const char *key);
-/* compares offset, length of the object with what put wrote; S3_STORE_DAMAGED: other bytes */
+/*
+ * compares offset, length of the object with what put wrote;
+ * S3_STORE_DAMAGED: other bytes
+ */
 int s3_set_get(s3_set_t *set, const char *bucket, const char *key,
     uint64_t seed, size_t size, size_t offset, size_t length);
 /* what is there: the size, or -1 none, -2 error */
@@ -69,7 +80,10 @@ int s3_set_list(s3_set_t *set, const char *bucket, const char *prefix);
 /* whether all disks are members again within ms */
 int s3_set_whole(s3_set_t *set, unsigned ms);
 
-/* whether every disk's data/ has the same shards, that many, and tmp/ none, within ms: all is repaired, and all garbage is gone */
+/*
+ * whether every disk's data/ has the same shards, that many, and tmp/ none,
+ * within ms: all is repaired, and all garbage is gone
+ */
 int s3_set_repaired(s3_set_t *set, unsigned shards, unsigned ms);
 
 /* files under DISK/sub of all disks, but locks: tmp or data */

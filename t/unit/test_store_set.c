@@ -1,7 +1,8 @@
 
 /*
- * The store as a whole, without nginx: a store process that is killed, disks that are moved
- * away and back, and a client that must see every acknowledged write.
+ * The store as a whole, without nginx: a store process that is killed, disks
+ * that are moved away and back, and a client that must see every acknowledged
+ * write.
  */
 
 
@@ -219,7 +220,10 @@ test_set_kill_restart(void **state)
 }
 
 
-/* a commit under way when the store process dies is decided once: it waits, and is answered with success */
+/*
+ * a commit under way when the store process dies is decided once: it waits,
+ * and is answered with success
+ */
 
 static void
 test_set_kill_under_commits(void **state)
@@ -295,7 +299,8 @@ test_set_two_of_four(void **state)
             get_all(set, n * 100 + 50);
 
             /*
-             * all shards are there again (the first four sizes are inline and have none): any other two may go
+             * all shards are there again (the first four sizes are inline and
+             * have none): any other two may go
              */
 
             assert_true(s3_set_whole(set, 10000));
