@@ -105,9 +105,18 @@ is_old(s3_set_t *set, const char *key)
 }
 
 
+/* the first disk that is lost: the cut alone says which, a failure can be repeated */
+
+static unsigned
+lost_first(const size_t *cuts)
+{
+    return cuts[0] % N;
+}
+
+
 static int
 look(const char *dir, const done_t *done, unsigned n, const size_t *cuts,
-    int thorough)
+    int thorough, unsigned lost)
 {
     ssize_t        size;
     unsigned       i, d, have, ready, keys, shards;
@@ -116,10 +125,19 @@ look(const char *dir, const done_t *done, unsigned n, const size_t *cuts,
     int            applied, whole, together;
 
     set = s3_set_create(dir, N, M);
+
+    /* any m disks may be lost with the power */
+
+    for (d = 0; d < lost; d++) {
+        s3_set_away(set, (lost_first(cuts) + d) % N);
+    }
+
     s3_set_start_here(set);
     s3_set_client(set);
 
-    if (!s3_set_state(set, S3_STORE_OK, 8000)) {
+    if (!s3_set_state(set, lost < M ? S3_STORE_OK : S3_STORE_READ_ONLY,
+                      20000))
+    {
         WRONG(1, "the set does not recover");
     }
 
@@ -228,6 +246,10 @@ look(const char *dir, const done_t *done, unsigned n, const size_t *cuts,
         WRONG(50, "the list is not what look-ups say");
     }
 
+    if (lost == M) {
+        return 0;                /* read-only */
+    }
+
     if (s3_set_put(set, "bucket", "after", 1, SIZE_LARGE) != S3_STORE_OK
         || s3_set_get(set, "bucket", "after", 1, SIZE_LARGE, 0, SIZE_LARGE)
            != S3_STORE_OK)
@@ -240,7 +262,7 @@ look(const char *dir, const done_t *done, unsigned n, const size_t *cuts,
      * end every disk has a shard of each object, nothing else, and tmp/ is empty
      */
 
-    if (thorough && together && !s3_set_repaired(set, shards, 8000)) {
+    if (thorough && together && lost == 0 && !s3_set_repaired(set, shards, 20000)) {
         WRONG(52, "shards are left over or missing: %u in data/, %u in tmp/, "
               "expected %u", s3_set_files(set, "data"),
               s3_set_files(set, "tmp"), shards * N);
@@ -307,7 +329,7 @@ child_reap_all(void)
 
 static void
 cut(s3_powercut_t *log, const char *base, const done_t *done, unsigned n,
-    const size_t *cuts, s3_powercut_mode_e mode, int thorough)
+    const size_t *cuts, s3_powercut_mode_e mode, int thorough, unsigned lost)
 {
     char         path[N + 1][4096 + 16];
     char         dir[4096];
@@ -322,6 +344,16 @@ cut(s3_powercut_t *log, const char *base, const done_t *done, unsigned n,
 
     (void) snprintf(dir, sizeof(dir), "%s/cut%u", base, slot);
     (void) mkdir(dir, 0755);
+
+    for (i = 0; i < N; i++) {
+        (void) snprintf(path[0], sizeof(path[0]), "%s/d%u.away", dir, i);
+        (void) snprintf(path[1], sizeof(path[1]), "%s/d%u", dir, i);
+
+        if (access(path[0], F_OK) == 0) {          /* of the cut before */
+            (void) rmdir(path[1]);
+            assert_int_equal(rename(path[0], path[1]), 0);
+        }
+    }
 
     for (i = 0; i <= N; i++) {
         (void) snprintf(path[i], sizeof(path[i]), i < N ? "%s/d%u"
@@ -345,7 +377,7 @@ cut(s3_powercut_t *log, const char *base, const done_t *done, unsigned n,
 
     if (pid == 0) {
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-        _exit(look(dir, done, n, cuts, thorough));
+        _exit(look(dir, done, n, cuts, thorough, lost));
     }
 
     assert_int_not_equal(pid, -1);
@@ -501,7 +533,8 @@ workload(const char *base, const op_e *ops, unsigned n, unsigned cuts_max)
             }
         }
 
-        cut(log, base, done, n, cuts, modes[random_next() % 3], i % 8 == 1);
+        cut(log, base, done, n, cuts, modes[random_next() % 3],
+            i % 4 == 1, i % 4 == 2 ? 1 + random_next() % M : 0);
     }
 
     child_reap_all();
