@@ -526,14 +526,14 @@ s3_client_log(s3_client_t *c, int level, const char *fmt, ...)
 static void
 s3_client_connect(s3_client_t *c)
 {
-    int                 waited;
     size_t              at;
     struct epoll_event  ee;
 
-    waited = (c->nasks != 0 || !s3_link_empty(&c->waiting));
+    /* at the same pace when nothing is asked: the store process waits at its
+     * end for the workers it knows of, whose uploads are not finished yet */
 
     c->tried = s3_now();
-    c->retry = c->tried + (waited ? c->backoff : S3_TICK_IDLE);
+    c->retry = c->tried + c->backoff;
     c->backoff = (c->backoff * 2 < S3_BACKOFF_MAX) ? c->backoff * 2
                                                    : S3_BACKOFF_MAX;
     c->answered = 0;
@@ -1221,13 +1221,6 @@ s3_ask_start(s3_client_t *c, s3_ask_t *ask, size_t at, s3_call_t *call)
     c->active++;
 
     if (c->fd == -1) {
-
-        /* the pace of idleness no longer holds */
-
-        if (c->retry > c->tried + c->backoff) {
-            c->retry = c->tried + c->backoff;
-        }
-
         s3_client_wake(c);
 
     } else if (!c->processing) {
