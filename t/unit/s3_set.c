@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "s3_client_internal.h"
 #include "s3_page.h"
 #include "s3_pool.h"
 #include "s3_set.h"
@@ -257,10 +258,22 @@ s3_set_client(s3_set_t *set)
 }
 
 
+/* what is out on disks' threads when a client is closed is lost by design */
+
+static int
+s3_set_quiet(void *data)
+{
+    s3_set_t  *set = data;
+
+    return set->client->out_there == 0;
+}
+
+
 void
 s3_set_client_close(s3_set_t *set)
 {
     if (set->client) {
+        (void) s3_set_until(set, s3_set_quiet, set, 5000);
         s3_client_close(set->client);
         set->client = NULL;
     }

@@ -69,6 +69,16 @@ typedef struct {
 
 
 static child_t    children[CHILDREN];
+
+/* what a child is to look at: DIR/asked */
+typedef struct {
+    done_t     done[OPS_MAX];
+    unsigned   n;
+    size_t     cuts[N];
+    int        thorough;
+    unsigned   lost;
+} asked_t;
+
 static unsigned   failures;
 static uint64_t   seed;
 
@@ -332,14 +342,39 @@ child_reap_all(void)
 }
 
 
+/* the program started again: what cut() wants to know of a directory */
+
+static int
+look_asked(const char *dir)
+{
+    char      file[4096 + 16];
+    FILE     *in;
+    asked_t   asked;
+
+    (void) snprintf(file, sizeof(file), "%s/asked", dir);
+    in = fopen(file, "r");
+
+    if (in == NULL || fread(&asked, sizeof(asked_t), 1, in) != 1) {
+        return 126;
+    }
+
+    (void) fclose(in);
+
+    return look(dir, asked.done, asked.n, asked.cuts, asked.thorough,
+                asked.lost);
+}
+
+
 static void
 cut(s3_powercut_t *log, const char *base, const done_t *done, unsigned n,
     const size_t *cuts, s3_powercut_mode_e mode, int thorough,
     unsigned lost)
 {
     char         path[N + 1][4096 + 16];
-    char         dir[4096];
+    char         dir[4096], file[4096 + 16];
+    FILE        *out;
     pid_t        pid;
+    asked_t      asked;
     size_t       all[N + 1], top;
     uint64_t     torn;
     unsigned     i, slot;
@@ -386,15 +421,35 @@ cut(s3_powercut_t *log, const char *base, const done_t *done, unsigned n,
 
     assert_int_equal(s3_powercut_replay(log, all, mode, torn, roots), 0);
 
+    memset(&asked, 0, sizeof(asked_t));
+    memcpy(asked.done, done, n * sizeof(done_t));
+    memcpy(asked.cuts, cuts, sizeof(asked.cuts));
+    asked.n = n;
+    asked.thorough = thorough;
+    asked.lost = lost;
+
+    (void) snprintf(file, sizeof(file), "%s/asked", dir);
+    out = fopen(file, "w");
+    assert_non_null(out);
+    assert_int_equal(fwrite(&asked, sizeof(asked_t), 1, out), 1);
+    assert_int_equal(fclose(out), 0);
+
     (void) fflush(NULL);
+    assert_int_equal(setenv("S3_POWERCUT_LOOK", dir, 1), 0);
     pid = fork();
 
     if (pid == 0) {
+
+        /* this process has threads, and what they held is held for ever in
+         * its copy: a store there may hang */
+
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-        _exit(look(dir, done, n, cuts, thorough, lost));
+        (void) execl("/proc/self/exe", "s3-powercut-look", (char *) NULL);
+        _exit(127);
     }
 
     assert_int_not_equal(pid, -1);
+    (void) unsetenv("S3_POWERCUT_LOOK");
 
     children[slot].pid = pid;
     (void) snprintf(children[slot].what, sizeof(children[slot].what),
@@ -653,6 +708,12 @@ main(void)
         cmocka_unit_test(test_powercut_pairs),
         cmocka_unit_test(test_powercut_triples),
     };
+
+    env = getenv("S3_POWERCUT_LOOK");
+
+    if (env) {
+        _exit(look_asked(env));
+    }
 
     env = getenv("S3_POWERCUT_SEED");
     seed = env ? strtoull(env, NULL, 10) : (uint64_t) time(NULL) * 7919 + 1;
