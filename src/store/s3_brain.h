@@ -9,7 +9,9 @@
  *     s3_process.c     the brain thread: start, loop, clock
  *     s3_socket.c      workers' connections: questions in, answers out; reads
  *     s3_drive.c       disks: opening, operations, watching, dropping
- *     s3_recovery.c    forming a set, who is current, catching up
+ *     s3_form.c        which disks are of the set; forming one
+ *     s3_recovery.c    who is current, opening a generation
+ *     s3_catchup.c     bringing a disk forward
  *     s3_batch.c       commits: decide, prepare, commit, answer
  *     s3_keeper.c      after commits: renames, garbage, sessions
  *     s3_repair.c      shards that are missing on members
@@ -19,6 +21,7 @@
 
 
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/queue.h>
 #include <sys/types.h>
 #include "s3_conf.h"
@@ -189,6 +192,24 @@ struct s3_batch_s {
 };
 
 
+/* operations that recovery waits for, one on each of some disks */
+typedef struct {
+    unsigned        waiting;
+    uint64_t        failed;            /* disks by index */
+    uint64_t        done;
+    int             known;
+    uint64_t        since[S3_MAX_DISKS];
+} s3_step_t;
+
+
+static inline int
+s3_position_same(const s3_position_t *a, const s3_position_t *b)
+{
+    return a->generation == b->generation && a->sequence == b->sequence
+           && memcmp(a->digest, b->digest, 32) == 0;
+}
+
+
 struct s3_process_s {
     s3_conf_t              conf;
     s3_geometry_t          geometry;
@@ -283,9 +304,25 @@ s3_disk_t *s3_disk_by_slot(s3_process_t *p, unsigned slot);
  */
 s3_disk_t *s3_disk_reader(s3_process_t *p);
 
+/* s3_form.c */
+/* gives disks their slots; 0, or -1: nothing to work with (logged) */
+int s3_adopt(s3_process_t *p);
+
 /* s3_recovery.c */
 void s3_recover(s3_process_t *p);
+/* an op of a step is posted by s3_step_post(), its finish handler calls
+ * s3_step_finish() */
+void s3_step_post(s3_step_t *step, s3_disk_t *disk, s3_op_t *op);
+void s3_step_finish(s3_op_t *op);
+void s3_step_wait(s3_process_t *p, s3_step_t *step);
+void s3_purge_run(s3_op_t *op);
+
+/* s3_catchup.c */
 void s3_catchup_tick(s3_process_t *p);
+/* NULL: no memory.  p->catchup is the caller's to set */
+s3_catchup_t *s3_catchup_start(s3_process_t *p, s3_disk_t *disk,
+    s3_disk_t *source);
+void s3_catchup_round(s3_catchup_t *c, int last);
 
 /* s3_batch.c */
 void s3_batch_start(s3_process_t *p);
