@@ -40,7 +40,7 @@ enum {
     S3_LANE_WRITER = 0,          /* the index's writer */
     S3_LANE_READER,              /* look-ups and lists */
     S3_LANE_HOUSE,               /* shards' renames, unlinks; catching up */
-    S3_LANE_WATCH                /* opening; is the path still this directory */
+    S3_LANE_WATCH                /* opening; is it still at its path */
 };
 
 #define S3_BATCH_MAX          256
@@ -81,7 +81,7 @@ struct s3_op_s {
     void                  *data;
     int                    error;
     unsigned               lane;
-    unsigned               late;         /* times conf.late that it may take, 0: any */
+    unsigned               late;         /* times conf.late it may take */
     unsigned               abandoned:1;
     unsigned               finished:1;
     unsigned               returned:1;
@@ -153,7 +153,7 @@ struct s3_disk_s {
 struct s3_question_s {
     STAILQ_ENTRY(s3_question_s)  link;
     s3_process_t          *process;
-    s3_conn_t             *conn;         /* NULL: nobody waits for the answer */
+    s3_conn_t             *conn;         /* NULL: nobody waits for it */
     uint64_t               request;
     uint16_t               type;
     unsigned               refs;         /* batches, and whoever has it now */
@@ -218,7 +218,7 @@ struct s3_process_s {
     int                    epoll;
     int                    listener;
     unsigned               nconns;
-    uint64_t               next_accept;  /* no descriptors were left, 0: listening */
+    uint64_t               next_accept;  /* no descriptors; 0: listening */
     int                    lock;
     s3_page_t             *page;
     s3_page_set_t          set;          /* as in the page */
@@ -233,21 +233,21 @@ struct s3_process_s {
     s3_set_record_t        record;
     uint8_t                set_id[16];
 
-    int                    state;        /* S3_STORE_OK, _BUSY, _READ_ONLY, _UNAVAILABLE */
+    int                    state;        /* S3_STORE_OK, _BUSY, ... */
     s3_position_t          position;     /* the newest decided */
     int                    generation_due;
     int                    recovery_due;
-    int                    recovering;   /* 2: the batch that opens the generation */
-    int                    paused;       /* no new batch: a laggard's last round */
-    int                    full;         /* a disk had no room for a generation */
+    int                    recovering;   /* 2: opening the generation */
+    int                    paused;       /* a laggard's last round */
+    int                    full;         /* no room for a generation */
     uint64_t               next_generation;    /* not before, where full */
-    uint64_t               lost;         /* when a worker's connection ended last */
-    int                    source;       /* read-only: index of the disk read */
+    uint64_t               lost;         /* a worker's connection, last */
+    int                    source;       /* read-only: the disk read */
     unsigned               turn;         /* of the disks, for reads */
 
-    TAILQ_HEAD(, s3_op_s)  orphans;      /* of dropped drives, to be finished */
+    TAILQ_HEAD(, s3_op_s)  orphans;      /* of dropped drives */
     TAILQ_HEAD(, s3_conn_s) conns;
-    TAILQ_HEAD(, s3_conn_s) graves;      /* closed, to be freed after the turn */
+    TAILQ_HEAD(, s3_conn_s) graves;      /* closed, freed after the turn */
     s3_questions_t         queue;        /* commits */
     s3_questions_t         limbo;        /* commits of an undecided batch */
     s3_questions_t         held;         /* reads ahead of what is decided */

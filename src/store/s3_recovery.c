@@ -630,8 +630,8 @@ s3_forward(s3_process_t *p, s3_disk_t *disk, s3_disk_t *source)
         s3_catchup_tick(p);
     }
 
-    return (disk->drive == drive && s3_position_same(&drive->position, &p->position))
-               ? 0 : -1;
+    return disk->drive == drive
+           && s3_position_same(&drive->position, &p->position) ? 0 : -1;
 }
 
 
