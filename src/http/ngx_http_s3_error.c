@@ -253,6 +253,9 @@ ngx_http_s3_store_error(ngx_http_s3_ctx_t *ctx, int status)
     case S3_STORE_NO_SUCH_KEY:
         return s3_fail(&ctx->fail, S3_ERR_NO_SUCH_KEY, NULL);
 
+    case S3_STORE_NO_SUCH_UPLOAD:
+        return s3_fail(&ctx->fail, S3_ERR_NO_SUCH_UPLOAD, NULL);
+
     case S3_STORE_BUCKET_EXISTS:
         return s3_fail(&ctx->fail, S3_ERR_BUCKET_ALREADY_OWNED_BY_YOU, NULL);
 

@@ -65,8 +65,8 @@ ngx_http_s3_put_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     ctx->payload->refs++;
 
-    ctx->upload = s3_upload_create(client, ctx->payload->body.length, &digest,
-                                   ngx_http_s3_put_upload, ctx);
+    ctx->upload = s3_upload_create(client, ctx->payload->body.length, 0,
+                                   &digest, ngx_http_s3_put_upload, ctx);
 
     if (ctx->upload == NULL) {
         ctx->payload->refs--;

@@ -1037,7 +1037,7 @@ s3_client_read(s3_call_t *call, unsigned type, const uint8_t *p, size_t len)
     int          rc;
     s3_reader_t  r;
 
-    if (call->status > S3_STORE_ERROR || call->status < 0) {
+    if (call->status >= S3_STORE_LAST || call->status < 0) {
         return -1;
     }
 
@@ -1052,7 +1052,7 @@ s3_client_read(s3_call_t *call, unsigned type, const uint8_t *p, size_t len)
         }
 
         if (s3_read_verdict(&r, &call->verdict)
-            || call->verdict.status > S3_STORE_ERROR)
+            || call->verdict.status >= S3_STORE_LAST)
         {
             return -1;
         }

@@ -75,6 +75,8 @@ struct s3_call_s {
                                         handler */
     s3_bucket_t     *buckets;        /* buckets: likewise */
     uint32_t         nbuckets;
+    s3_part_page_t   parts;          /* parts: likewise */
+    s3_upload_page_t uploads;        /* uploads: likewise */
 
     void            *ctx;            /* the client's */
 };
@@ -88,6 +90,13 @@ int s3_client_buckets(s3_client_t *c, s3_call_t *call, s3_slice_t after,
     uint32_t max);
 int s3_client_list(s3_client_t *c, s3_call_t *call,
     const s3_list_query_t *query);
+
+/* an upload and a page of its parts (NO_SUCH_BUCKET, NO_SUCH_UPLOAD), or an
+ * object's (NO_SUCH_BUCKET, NO_SUCH_KEY) */
+int s3_client_parts(s3_client_t *c, s3_call_t *call,
+    const s3_part_query_t *query);
+int s3_client_uploads(s3_client_t *c, s3_call_t *call,
+    const s3_upload_query_t *query);
 
 /*
  * op, conditions, names, rows as s3_commit_t says; session, request and acked
@@ -136,13 +145,14 @@ typedef struct {
 } s3_digest_t;
 
 /*
- * size: of the data, or UINT64_MAX.  NULL: no memory, digest->free is not
+ * size: of the data, or UINT64_MAX.  part: it becomes a part of a multipart
+ * upload, which never goes inline.  NULL: no memory, digest->free is not
  * called.  READY, or FAILED, comes by callback in any case: FAILED without
  * READY where the set takes no writes (READ_ONLY, UNAVAILABLE), too few disks
  * can be written to (SHARDS_MISSING) or size is over 5 GiB (BAD_REQUEST).
  * While the store process has not yet said what the set is, neither comes.
  */
-s3_upload_t *s3_upload_create(s3_client_t *c, uint64_t size,
+s3_upload_t *s3_upload_create(s3_client_t *c, uint64_t size, int part,
     const s3_digest_t *digest, s3_upload_pt handler, void *data);
 
 /* takes up to len bytes (copied), returns how many; fewer: wait for WRITABLE.
@@ -159,7 +169,7 @@ int s3_upload_finish(s3_upload_t *u);
 
 /*
  * After FINISHED: as s3_client_commit() with what the upload wrote: op is
- * S3_COMMIT_PUT, size, is_inline, data, shard_id, mask, generation, geometry
+ * S3_COMMIT_PUT or, of a part, S3_COMMIT_PART; size, is_inline, data, shard_id, mask, generation, geometry
  * are filled in.  S3_STORE_OK: the upload is gone when call->handler is
  * called or the call cancelled (its shards are removed then only if the
  * commit was not sent).  Else nothing has changed: the upload is to be

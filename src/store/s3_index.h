@@ -77,8 +77,22 @@ int s3_index_begin(s3_index_t *index);
  *     DELETE        As S3: OK also where there is no such key (no effect).
  *                   With S3_IF_MATCH: NO_SUCH_KEY where there is none,
  *                   PRECONDITION_FAILED where it differs.
+ *     COPY          SHARDS_MISSING never: the source's row must be there
+ *                   (NO_SUCH_BUCKET, NO_SUCH_KEY) with commit->source as its
+ *                   data, else CONFLICT: look it up anew.  Conditions against
+ *                   the target's row.  The data gets a reference; a copy onto
+ *                   itself leaves the number as it is.
+ *     CREATE_UPLOAD A row of upload; the id must be new (CONFLICT).
+ *     PART          NO_SUCH_UPLOAD also where it is completed.  A part of that
+ *                   number that was there before becomes garbage.
+ *     COMPLETE      CONFLICT where the parts named are not those that are
+ *                   there, or it is completed already: look again.  Parts not
+ *                   named become garbage; else as PUT.  After a refusal the
+ *                   upload is as it was.
+ *     ABORT         NO_SUCH_UPLOAD also where it is completed.
  *     CREATE_BUCKET BUCKET_EXISTS
- *     DELETE_BUCKET NO_SUCH_BUCKET, BUCKET_NOT_EMPTY
+ *     DELETE_BUCKET NO_SUCH_BUCKET, BUCKET_NOT_EMPTY.  Uploads are no
+ *                   obstacle (as in S3): the keeper removes them later.
  *     GENERATION    Table member (slot, since): rows of slots in mask are
  *                   kept, or made with since = commit->generation, those in
  *                   commit->fresh made anew; rows of other slots are deleted.

@@ -116,6 +116,9 @@ s3_store_status_text(int status)
     case S3_STORE_ERROR:
         return "error";
 
+    case S3_STORE_NO_SUCH_UPLOAD:
+        return "no such upload";
+
     default:
         return "no such status";
     }
@@ -256,7 +259,7 @@ s3_read_verdict(s3_reader_t *r, s3_verdict_t *v)
     v->status = s3_read_u8(r);
     v->mtime = (int64_t) s3_read_u64(r);
 
-    if (v->status > S3_STORE_ERROR) {
+    if (v->status >= S3_STORE_LAST) {
         r->error = EBADMSG;
     }
 

@@ -46,7 +46,9 @@ typedef enum {
     S3_STORE_DAMAGED,               /* more shards are bad than parity covers */
     S3_STORE_UNDECIDED,             /* a commit that may be either: 503; no
                                        one may remove its shards */
-    S3_STORE_ERROR                  /* logged where it happened */
+    S3_STORE_ERROR,                 /* logged where it happened */
+    S3_STORE_NO_SUCH_UPLOAD,
+    S3_STORE_LAST                   /* verdicts are stored: append before it */
 } s3_store_status_e;
 
 const char *s3_store_status_text(int status);
@@ -56,6 +58,7 @@ const char *s3_store_status_text(int status);
 typedef struct {
     uint8_t          shard_id[16];
     uint8_t          session[16];    /* that wrote it */
+    uint32_t         number;         /* of the part; 0: a whole object */
     uint64_t         offset;         /* in the object */
     uint64_t         size;
     uint64_t         mask;           /* bit s: disk of slot s holds a shard */
@@ -85,6 +88,11 @@ enum {
     S3_COMMIT_DELETE,                /* one object */
     S3_COMMIT_CREATE_BUCKET,
     S3_COMMIT_DELETE_BUCKET,
+    S3_COMMIT_COPY,                  /* the object's data gets a second name */
+    S3_COMMIT_CREATE_UPLOAD,
+    S3_COMMIT_PART,
+    S3_COMMIT_COMPLETE,
+    S3_COMMIT_ABORT,
 
     /* the store process's own */
     S3_COMMIT_GENERATION = 64,       /* no user write; mask: the members */
@@ -123,6 +131,21 @@ typedef struct {
     uint64_t         mask;
     uint64_t         generation;     /* in which the shards were opened */
     s3_geometry_t    geometry;
+
+    /* S3_COMMIT_COPY: etag, meta, checksum, attrs are the new object's */
+    s3_slice_t       source_bucket;
+    s3_slice_t       source_key;
+    uint8_t          source[16];     /* data id it had when it was looked at */
+
+    /* of multipart uploads: CREATE_UPLOAD (with meta, checksum, attrs), PART
+     * (with what a PUT of shards has, never inline), COMPLETE (with
+     * conditions, etag, checksum; meta and attrs are the upload's), ABORT */
+    uint8_t          upload_id[16];
+    uint32_t         number;         /* PART: 1 .. S3_PARTS_MAX */
+    s3_slice_t       parts;          /* COMPLETE: s3_write_part_ref() each, in
+                                        ascending order of numbers */
+    s3_slice_t       result;         /* COMPLETE: opaque, kept for who asks
+                                        again */
 
     /* the store process's, not in messages */
     int64_t          mtime;
@@ -176,6 +199,78 @@ typedef struct {
 
 
 /*
+ * A multipart upload.  upload_id: u64 BE ms since the epoch, 8 random bytes:
+ * uploads of one key are listed in the order of their beginning.  It is the
+ * data id of the object that it becomes.
+ */
+typedef struct {
+    s3_slice_t       key;
+    uint8_t          upload_id[16];
+    uint8_t          completed;      /* its rows are kept for 24 hours */
+    int64_t          initiated;      /* ms since the epoch */
+    s3_slice_t       checksum;       /* opaque here; as these: CREATE_UPLOAD's */
+    s3_slice_t       attrs;
+    s3_slice_t       meta;
+    s3_slice_t       result;         /* completed: COMPLETE's */
+} s3_multipart_t;
+
+typedef struct {
+    uint32_t         number;         /* 1 .. S3_PARTS_MAX */
+    uint8_t          shard_id[16];
+    uint64_t         size;
+    int64_t          mtime;
+    s3_slice_t       etag;
+    s3_slice_t       checksum;
+} s3_part_t;
+
+typedef struct {
+    s3_slice_t       bucket;
+    s3_slice_t       key;
+    uint8_t          of_object;      /* the current object's parts, not an
+                                        upload's */
+    uint8_t          upload_id[16];
+    uint32_t         after;          /* parts with a greater number */
+    uint32_t         max;            /* 0 .. S3_PARTS_MAX */
+} s3_part_query_t;
+
+/*
+ * of_object: upload has the object's data id as upload_id and nothing else,
+ * and there are no parts where it was not uploaded in parts
+ */
+typedef struct {
+    s3_multipart_t   upload;
+    uint8_t          truncated;
+    uint32_t         nparts;         /* in the order of numbers */
+    s3_part_t       *parts;          /* malloced; free() */
+} s3_part_page_t;
+
+typedef struct {
+    s3_slice_t       bucket;
+    s3_slice_t       prefix;
+    s3_slice_t       delimiter;      /* len 0: none */
+    s3_slice_t       after;          /* keys greater than it; or, with */
+    uint8_t          after_upload;   /* it, also uploads of that key greater */
+    uint8_t          after_id[16];   /* than after_id */
+    uint32_t         max;            /* 0 .. S3_LIST_MAX */
+} s3_upload_query_t;
+
+/* an entry: an upload that is not completed (key, upload_id, initiated,
+ * checksum), or a common prefix in its key */
+typedef struct {
+    uint8_t          is_prefix;
+    s3_multipart_t   upload;
+} s3_upload_entry_t;
+
+typedef struct {
+    uint8_t              truncated;
+    s3_slice_t           next;       /* the last key or common prefix given */
+    uint8_t              next_id[16]; /* zeros after a common prefix */
+    uint32_t             nentries;   /* in the order of keys, then ids */
+    s3_upload_entry_t   *entries;    /* malloced; free() */
+} s3_upload_page_t;
+
+
+/*
  * write_*: append the encoding; look at b->error once.  read_*: 0, EBADMSG or
  * ENOMEM; nothing to free after an error.  Every bound above is checked, and
  * what a reader of the record may rely on: names where the operation has
@@ -196,6 +291,17 @@ void s3_write_list_entry(s3_buf_t *b, const s3_list_entry_t *e);
 /* truncated, next, count, entries */
 void s3_write_list_page(s3_buf_t *b, const s3_list_page_t *p);
 int s3_read_list_page(s3_reader_t *r, s3_list_page_t *p);
+/* an element of s3_commit_t.parts: u32 number | shard id 16 */
+void s3_write_part_ref(s3_buf_t *b, uint32_t number,
+    const uint8_t shard_id[16]);
+void s3_write_part_query(s3_buf_t *b, const s3_part_query_t *q);
+int s3_read_part_query(s3_reader_t *r, s3_part_query_t *q);
+void s3_write_part_page(s3_buf_t *b, const s3_part_page_t *p);
+int s3_read_part_page(s3_reader_t *r, s3_part_page_t *p);
+void s3_write_upload_query(s3_buf_t *b, const s3_upload_query_t *q);
+int s3_read_upload_query(s3_reader_t *r, s3_upload_query_t *q);
+void s3_write_upload_page(s3_buf_t *b, const s3_upload_page_t *p);
+int s3_read_upload_page(s3_reader_t *r, s3_upload_page_t *p);
 
 
 #endif /* _S3_RECORD_H_INCLUDED_ */

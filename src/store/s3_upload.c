@@ -167,8 +167,8 @@ static void s3_ushard_free(s3_ushard_t *us);
 
 
 s3_upload_t *
-s3_upload_create(s3_client_t *c, uint64_t size, const s3_digest_t *digest,
-    s3_upload_pt handler, void *data)
+s3_upload_create(s3_client_t *c, uint64_t size, int part,
+    const s3_digest_t *digest, s3_upload_pt handler, void *data)
 {
     s3_upload_t  *u;
 
@@ -197,7 +197,7 @@ s3_upload_create(s3_client_t *c, uint64_t size, const s3_digest_t *digest,
         return NULL;
     }
 
-    if (size <= S3_INLINE_MAX) {
+    if (size <= (part ? 0 : S3_INLINE_MAX)) {
         u->small = malloc(size ? size : 1);
 
         if (u->small == NULL) {

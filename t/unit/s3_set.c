@@ -576,7 +576,7 @@ s3_set_put(s3_set_t *set, const char *bucket, const char *key, uint64_t seed,
     put.bucket = bucket;
     put.key = key;
 
-    w->upload = s3_upload_create(set->client, size, NULL, s3_set_uploaded,
+    w->upload = s3_upload_create(set->client, size, 0, NULL, s3_set_uploaded,
                                  &put);
     assert_non_null(w->upload);
 

@@ -1317,7 +1317,7 @@ put_start(put_t *put, size_t size, uint64_t given, uint64_t seed)
     digest.free = put_free;
     digest.ctx = put;
 
-    put->upload = s3_upload_create(client, given, &digest, put_event, put);
+    put->upload = s3_upload_create(client, given, 0, &digest, put_event, put);
     assert_non_null(put->upload);
 }
 
