@@ -127,6 +127,10 @@ typedef size_t (*ngx_http_s3_sink_pt)(ngx_http_s3_ctx_t *ctx,
 typedef void (*ngx_http_s3_next_pt)(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 
+/* what an operation does with the store's answer, see ngx_http_s3_call() */
+typedef ngx_int_t (*ngx_http_s3_answer_pt)(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, int status);
+
 
 struct ngx_http_s3_ctx_s {
     ngx_http_request_t           *request;
@@ -145,6 +149,7 @@ struct ngx_http_s3_ctx_s {
     /* what the store does for us */
     ngx_event_t                   timer;
     s3_call_t                     call;
+    ngx_http_s3_answer_pt         answer;     /* to the call */
     s3_upload_t                  *upload;
     s3_download_t                *download;
     ngx_uint_t                    attempts;
@@ -251,14 +256,31 @@ ngx_uint_t ngx_http_s3_go_on(ngx_http_s3_ctx_t *ctx);
 void ngx_http_s3_release(ngx_http_s3_ctx_t *ctx);
 
 /*
- * Prepares ctx->call; the handler finds the context in call->data.  Then asks
- * by s3_client_...() and passes what it returned to asked(): NGX_DONE, a
- * count is held and the timer runs; or the error is sent, and its result is
- * returned.
+ * Prepares ctx->call, of which s3_client_...() asks; what that returned is
+ * passed to asked(): NGX_DONE, a count is held and the timer runs; or the
+ * error is sent, and its result is returned.
+ *
+ * When the store has answered, and the request is still there, answer() is
+ * called.  status: the call's, or a commit's verdict; what was found is in
+ * ctx->call, the rows of which are valid until answer() returns (object's
+ * extents are freed then).  What it returns, ngx_http_s3_result() takes.
  */
-s3_call_t *ngx_http_s3_call(ngx_http_s3_ctx_t *ctx, s3_call_pt handler);
+s3_call_t *ngx_http_s3_call(ngx_http_s3_ctx_t *ctx,
+    ngx_http_s3_answer_pt answer);
 ngx_int_t ngx_http_s3_asked(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     int status);
+
+/*
+ * The end of every callback from the store.  rc is what a content handler
+ * returns, NGX_DONE after r->main->count++ (asked() does that) where the
+ * request waits again; or NGX_DECLINED: ctx->fail is sent.  Nothing of the
+ * request may be touched after it.
+ */
+void ngx_http_s3_result(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    ngx_int_t rc);
+
+/* A status of the store's as an error: noted in ctx->fail; NGX_DECLINED. */
+ngx_int_t ngx_http_s3_failed(ngx_http_s3_ctx_t *ctx, int status);
 
 
 /* ngx_http_s3_error.c */

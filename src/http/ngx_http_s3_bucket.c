@@ -19,12 +19,12 @@ static void ngx_http_s3_bucket_received(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static ngx_int_t ngx_http_s3_bucket_commit(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_uint_t op);
-static void ngx_http_s3_bucket_committed(s3_call_t *call);
+static ngx_int_t ngx_http_s3_bucket_committed(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, int status);
 static ngx_int_t ngx_http_s3_bucket_ask(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
-static void ngx_http_s3_bucket_found(s3_call_t *call);
 static ngx_int_t ngx_http_s3_bucket_answer(ngx_http_request_t *r,
-    ngx_http_s3_ctx_t *ctx);
+    ngx_http_s3_ctx_t *ctx, int status);
 
 
 ngx_int_t
@@ -177,65 +177,39 @@ ngx_http_s3_bucket_commit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 }
 
 
-static void
-ngx_http_s3_bucket_committed(s3_call_t *call)
+static ngx_int_t
+ngx_http_s3_bucket_committed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    int status)
 {
-    int                  status;
-    u_char              *p;
-    ngx_int_t            rc;
-    ngx_str_t            location;
-    ngx_connection_t    *c;
-    ngx_http_s3_ctx_t   *ctx;
-    ngx_http_request_t  *r;
-
-    ctx = call->data;
-    ctx->calling = 0;
-
-    if (!ngx_http_s3_go_on(ctx)) {
-        return;
-    }
-
-    r = ctx->request;
-    c = r->connection;
-
-    status = call->status != S3_STORE_OK ? call->status
-                                         : call->verdict.status;
-
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "s3 bucket: %s",
-                   s3_store_status_text(status));
+    u_char     *p;
+    ngx_str_t   location;
 
     if (status != S3_STORE_OK) {
-        (void) ngx_http_s3_store_error(ctx, status);
-        ngx_http_s3_end_failed(r, ctx);
-
-    } else if (ctx->operation->id == S3_OP_DELETE_BUCKET) {
-        ngx_http_finalize_request(r, ngx_http_s3_send_empty(r, ctx,
-                                                       NGX_HTTP_NO_CONTENT));
-
-    } else {
-
-        /* not headers_out.location, which nginx makes absolute */
-
-        rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
-
-        p = ngx_pnalloc(r->pool, ctx->target.bucket.len + 1);
-
-        if (p) {
-            location.data = p;
-            location.len = ctx->target.bucket.len + 1;
-
-            *p++ = '/';
-            ngx_memcpy(p, ctx->target.bucket.data, ctx->target.bucket.len);
-
-            if (ngx_http_s3_add_header(r, "Location", &location) == NGX_OK) {
-                rc = ngx_http_s3_send_empty(r, ctx, NGX_HTTP_OK);
-            }
-        }
-
-        ngx_http_finalize_request(r, rc);
+        return ngx_http_s3_failed(ctx, status);
     }
 
-    ngx_http_run_posted_requests(c);
+    if (ctx->operation->id == S3_OP_DELETE_BUCKET) {
+        return ngx_http_s3_send_empty(r, ctx, NGX_HTTP_NO_CONTENT);
+    }
+
+    /* not headers_out.location, which nginx makes absolute */
+
+    p = ngx_pnalloc(r->pool, ctx->target.bucket.len + 1);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    location.data = p;
+    location.len = ctx->target.bucket.len + 1;
+
+    *p++ = '/';
+    ngx_memcpy(p, ctx->target.bucket.data, ctx->target.bucket.len);
+
+    if (ngx_http_s3_add_header(r, "Location", &location) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_s3_send_empty(r, ctx, NGX_HTTP_OK);
 }
 
 
@@ -265,7 +239,7 @@ ngx_http_s3_bucket_ask(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     if (status != S3_STORE_UNAVAILABLE) {
         status = s3_client_bucket(client,
                                   ngx_http_s3_call(ctx,
-                                                   ngx_http_s3_bucket_found),
+                                                  ngx_http_s3_bucket_answer),
                                   ngx_http_s3_slice(ctx->target.bucket));
     }
 
@@ -273,41 +247,17 @@ ngx_http_s3_bucket_ask(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 }
 
 
-static void
-ngx_http_s3_bucket_found(s3_call_t *call)
-{
-    ngx_connection_t    *c;
-    ngx_http_s3_ctx_t   *ctx;
-    ngx_http_request_t  *r;
-
-    ctx = call->data;
-    ctx->calling = 0;
-
-    if (!ngx_http_s3_go_on(ctx)) {
-        return;
-    }
-
-    r = ctx->request;
-    c = r->connection;
-
-    if (call->status != S3_STORE_OK) {
-        (void) ngx_http_s3_store_error(ctx, call->status);
-        ngx_http_s3_end_failed(r, ctx);
-
-    } else {
-        ngx_http_finalize_request(r, ngx_http_s3_bucket_answer(r, ctx));
-    }
-
-    ngx_http_run_posted_requests(c);
-}
-
-
 static ngx_int_t
-ngx_http_s3_bucket_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+ngx_http_s3_bucket_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    int status)
 {
     size_t                   size;
     ngx_chain_t             *out;
     ngx_http_s3_loc_conf_t  *lcf;
+
+    if (status != S3_STORE_OK) {
+        return ngx_http_s3_failed(ctx, status);
+    }
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
 

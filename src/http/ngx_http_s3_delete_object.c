@@ -8,7 +8,8 @@
 #include "ngx_http_s3.h"
 
 
-static void ngx_http_s3_delete_done(s3_call_t *call);
+static ngx_int_t ngx_http_s3_delete_done(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, int status);
 
 
 ngx_int_t
@@ -66,41 +67,16 @@ ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 }
 
 
-static void
-ngx_http_s3_delete_done(s3_call_t *call)
+static ngx_int_t
+ngx_http_s3_delete_done(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    int status)
 {
-    int                  status;
-    ngx_connection_t    *c;
-    ngx_http_s3_ctx_t   *ctx;
-    ngx_http_request_t  *r;
-
-    ctx = call->data;
-    ctx->calling = 0;
-
-    if (!ngx_http_s3_go_on(ctx)) {
-        return;
-    }
-
-    r = ctx->request;
-    c = r->connection;
-
-    status = call->status != S3_STORE_OK ? call->status
-                                         : call->verdict.status;
-
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "s3 delete: %s",
-                   s3_store_status_text(status));
-
-    if (status == S3_STORE_OK
-        || (status == S3_STORE_NO_SUCH_KEY
-            && ctx->condition.type == S3_CONDITION_NONE))
+    if (status != S3_STORE_OK
+        && (status != S3_STORE_NO_SUCH_KEY
+            || ctx->condition.type != S3_CONDITION_NONE))
     {
-        ngx_http_finalize_request(r, ngx_http_s3_send_empty(r, ctx,
-                                                       NGX_HTTP_NO_CONTENT));
-
-    } else {
-        (void) ngx_http_s3_store_error(ctx, status);
-        ngx_http_s3_end_failed(r, ctx);
+        return ngx_http_s3_failed(ctx, status);
     }
 
-    ngx_http_run_posted_requests(c);
+    return ngx_http_s3_send_empty(r, ctx, NGX_HTTP_NO_CONTENT);
 }

@@ -23,14 +23,13 @@
 
 static ngx_int_t ngx_http_s3_get_ask(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
-static void ngx_http_s3_get_found(s3_call_t *call);
-static void ngx_http_s3_get_answer(ngx_http_request_t *r,
-    ngx_http_s3_ctx_t *ctx, s3_object_t *object);
+static ngx_int_t ngx_http_s3_get_answer(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, int status);
 static ngx_int_t ngx_http_s3_get_headers(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, s3_object_t *object, ngx_str_t *etag);
 static ngx_int_t ngx_http_s3_get_metadata(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, s3_object_t *object);
-static void ngx_http_s3_get_inline(ngx_http_request_t *r,
+static ngx_int_t ngx_http_s3_get_inline(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, s3_object_t *object);
 static void ngx_http_s3_get_piece(s3_download_t *download, void *data,
     s3_download_event_e event, int status, const uint8_t *p, size_t len);
@@ -69,7 +68,7 @@ ngx_http_s3_get_ask(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     int  status;
 
     status = s3_client_lookup(ngx_http_s3_client(r),
-                              ngx_http_s3_call(ctx, ngx_http_s3_get_found),
+                              ngx_http_s3_call(ctx, ngx_http_s3_get_answer),
                               ngx_http_s3_slice(ctx->target.bucket),
                               ngx_http_s3_slice(ctx->target.key));
 
@@ -77,60 +76,26 @@ ngx_http_s3_get_ask(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 }
 
 
-static void
-ngx_http_s3_get_found(s3_call_t *call)
-{
-    s3_object_t          object;
-    ngx_connection_t    *c;
-    ngx_http_s3_ctx_t   *ctx;
-    ngx_http_request_t  *r;
-
-    ctx = call->data;
-    ctx->calling = 0;
-
-    /* the call goes with the request */
-
-    object = call->object;
-
-    if (!ngx_http_s3_go_on(ctx)) {
-        s3_object_free(&object);
-        return;
-    }
-
-    r = ctx->request;
-    c = r->connection;
-
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "s3 look-up: %s",
-                   s3_store_status_text(call->status));
-
-    if (call->status != S3_STORE_OK) {
-        (void) ngx_http_s3_store_error(ctx, call->status);
-        ngx_http_s3_end_failed(r, ctx);
-
-    } else {
-        ngx_http_s3_get_answer(r, ctx, &object);
-    }
-
-    s3_object_free(&object);
-
-    ngx_http_run_posted_requests(c);
-}
-
-
-static void
+static ngx_int_t
 ngx_http_s3_get_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
-    s3_object_t *object)
+    int status)
 {
     ngx_int_t                rc;
     ngx_str_t                etag, value;
     s3_header_t             *h;
+    s3_object_t             *object;
     ngx_http_s3_loc_conf_t  *lcf;
+
+    if (status != S3_STORE_OK) {
+        return ngx_http_s3_failed(ctx, status);
+    }
+
+    object = &ctx->call.object;
 
     etag = ngx_http_s3_etag_text(r->pool, object->etag);
 
     if (etag.len == 0) {
-        (void) ngx_http_s3_store_error(ctx, S3_STORE_DAMAGED);
-        goto failed;
+        return ngx_http_s3_failed(ctx, S3_STORE_DAMAGED);
     }
 
     if (s3_condition_read(ctx->headers.elts, ctx->headers.nelts, &etag,
@@ -139,13 +104,13 @@ ngx_http_s3_get_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     {
         if (ctx->fail.error == S3_ERR_NOT_MODIFIED) {
             if (ngx_http_s3_add_etag(r, &etag) != NGX_OK) {
-                goto error;
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
             }
 
             r->headers_out.last_modified_time = object->mtime / 1000;
         }
 
-        goto failed;
+        return NGX_DECLINED;
     }
 
     h = ngx_http_s3_header_in(ctx, "range");
@@ -167,23 +132,19 @@ ngx_http_s3_get_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
         value.data = ngx_pnalloc(r->pool, NGX_INT64_LEN);
         if (value.data == NULL) {
-            goto error;
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
         value.len = ngx_sprintf(value.data, "%uL", object->size) - value.data;
         s3_fail_element(&ctx->fail, "ActualObjectSize", &value);
 
-        goto failed;
+        return NGX_DECLINED;
     }
 
     rc = ngx_http_s3_get_headers(r, ctx, object, &etag);
 
-    if (rc == NGX_DECLINED) {
-        goto failed;
-    }
-
     if (rc != NGX_OK) {
-        goto error;
+        return rc == NGX_DECLINED ? rc : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ctx->rest = ctx->range.length;
@@ -197,41 +158,32 @@ ngx_http_s3_get_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
             rc = ngx_http_send_special(r, NGX_HTTP_LAST);
         }
 
-        ngx_http_finalize_request(r, rc);
-        return;
+        return rc;
     }
 
     if (object->is_inline) {
-        ngx_http_s3_get_inline(r, ctx, object);
-        return;
+        return ngx_http_s3_get_inline(r, ctx, object);
     }
 
     ctx->download = s3_download_create(ngx_http_s3_client(r), object,
                                        ctx->range.offset, ctx->range.length,
                                        ngx_http_s3_get_piece, ctx);
     if (ctx->download == NULL) {
-        (void) ngx_http_s3_store_error(ctx, S3_STORE_BUSY);
-        goto failed;
+        return ngx_http_s3_failed(ctx, S3_STORE_BUSY);
     }
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
 
     if (ngx_http_s3_wait(r, ctx, lcf->timeout) != NGX_OK) {
-        goto error;
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ctx->asked = 1;
     s3_download_next(ctx->download);
 
-    return;
+    r->main->count++;
 
-error:
-
-    (void) s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
-
-failed:
-
-    ngx_http_s3_end_failed(r, ctx);
+    return NGX_DONE;
 }
 
 
@@ -388,7 +340,7 @@ ngx_http_s3_get_metadata(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 }
 
 
-static void
+static ngx_int_t
 ngx_http_s3_get_inline(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     s3_object_t *object)
 {
@@ -399,16 +351,12 @@ ngx_http_s3_get_inline(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     if (object->data.len != object->size
         || ctx->range.offset + ctx->range.length > object->data.len)
     {
-        (void) ngx_http_s3_store_error(ctx, S3_STORE_DAMAGED);
-        ngx_http_s3_end_failed(r, ctx);
-        return;
+        return ngx_http_s3_failed(ctx, S3_STORE_DAMAGED);
     }
 
     b = ngx_create_temp_buf(r->pool, (size_t) ctx->range.length);
     if (b == NULL) {
-        (void) s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
-        ngx_http_s3_end_failed(r, ctx);
-        return;
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     b->last = ngx_cpymem(b->pos, object->data.data + ctx->range.offset,
@@ -423,11 +371,11 @@ ngx_http_s3_get_inline(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     rc = ngx_http_send_header(r);
 
-    if (rc != NGX_ERROR && rc <= NGX_OK && !r->header_only) {
-        rc = ngx_http_output_filter(r, &out);
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
     }
 
-    ngx_http_finalize_request(r, rc);
+    return ngx_http_output_filter(r, &out);
 }
 
 

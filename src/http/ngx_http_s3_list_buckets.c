@@ -21,7 +21,8 @@ typedef struct {
 
 static ngx_int_t ngx_http_s3_buckets_ask(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
-static void ngx_http_s3_buckets_found(s3_call_t *call);
+static ngx_int_t ngx_http_s3_buckets_found(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, int status);
 static ngx_int_t ngx_http_s3_buckets_take(ngx_http_request_t *r,
     ngx_http_s3_buckets_t *b, s3_call_t *call);
 static ngx_int_t ngx_http_s3_buckets_answer(ngx_http_request_t *r,
@@ -111,49 +112,25 @@ ngx_http_s3_buckets_ask(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 }
 
 
-static void
-ngx_http_s3_buckets_found(s3_call_t *call)
+static ngx_int_t
+ngx_http_s3_buckets_found(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    int status)
 {
-    ngx_int_t            rc;
-    ngx_connection_t    *c;
-    ngx_http_s3_ctx_t   *ctx;
-    ngx_http_request_t  *r;
-
-    ctx = call->data;
-    ctx->calling = 0;
-
-    if (!ngx_http_s3_go_on(ctx)) {
-        return;
+    if (status != S3_STORE_OK) {
+        return ngx_http_s3_failed(ctx, status);
     }
 
-    r = ctx->request;
-    c = r->connection;
+    switch (ngx_http_s3_buckets_take(r, ctx->data, &ctx->call)) {
 
-    if (call->status != S3_STORE_OK) {
-        (void) ngx_http_s3_store_error(ctx, call->status);
-        ngx_http_s3_end_failed(r, ctx);
-        ngx_http_run_posted_requests(c);
-        return;
+    case NGX_OK:
+        return ngx_http_s3_buckets_answer(r, ctx);
+
+    case NGX_AGAIN:
+        return ngx_http_s3_buckets_ask(r, ctx);
+
+    default: /* NGX_ERROR */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-
-    rc = ngx_http_s3_buckets_take(r, ctx->data, call);
-
-    if (rc == NGX_ERROR) {
-        rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
-
-    } else if (rc == NGX_AGAIN) {
-
-        /* asking takes a count, or ends in an answer: one is still ours */
-
-        rc = ngx_http_s3_buckets_ask(r, ctx);
-
-    } else {
-        rc = ngx_http_s3_buckets_answer(r, ctx);
-    }
-
-    ngx_http_finalize_request(r, rc);
-
-    ngx_http_run_posted_requests(c);
 }
 
 

@@ -6,9 +6,8 @@
 #include "s3_list.h"
 
 
-static void ngx_http_s3_list_found(s3_call_t *call);
 static ngx_int_t ngx_http_s3_list_answer(ngx_http_request_t *r,
-    ngx_http_s3_ctx_t *ctx, s3_list_page_t *page);
+    ngx_http_s3_ctx_t *ctx, int status);
 
 
 ngx_int_t
@@ -51,7 +50,8 @@ ngx_http_s3_list_objects_v2(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     if (status != S3_STORE_UNAVAILABLE) {
         status = s3_client_list(client,
-                                ngx_http_s3_call(ctx, ngx_http_s3_list_found),
+                                ngx_http_s3_call(ctx,
+                                                 ngx_http_s3_list_answer),
                                 &query);
     }
 
@@ -59,43 +59,9 @@ ngx_http_s3_list_objects_v2(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 }
 
 
-static void
-ngx_http_s3_list_found(s3_call_t *call)
-{
-    ngx_connection_t    *c;
-    ngx_http_s3_ctx_t   *ctx;
-    ngx_http_request_t  *r;
-
-    ctx = call->data;
-    ctx->calling = 0;
-
-    if (!ngx_http_s3_go_on(ctx)) {
-        return;
-    }
-
-    r = ctx->request;
-    c = r->connection;
-
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0, "s3 list: %s, %ui entries",
-                   s3_store_status_text(call->status),
-                   (ngx_uint_t) call->page.nentries);
-
-    if (call->status != S3_STORE_OK) {
-        (void) ngx_http_s3_store_error(ctx, call->status);
-        ngx_http_s3_end_failed(r, ctx);
-
-    } else {
-        ngx_http_finalize_request(r, ngx_http_s3_list_answer(r, ctx,
-                                                             &call->page));
-    }
-
-    ngx_http_run_posted_requests(c);
-}
-
-
 static ngx_int_t
 ngx_http_s3_list_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
-    s3_list_page_t *page)
+    int status)
 {
     size_t                     size;
     ngx_str_t                 *prefix;
@@ -104,13 +70,19 @@ ngx_http_s3_list_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     ngx_chain_t               *out;
     const u_char              *digest;
     s3_checksum_e              algorithm;
+    s3_list_page_t            *page;
     s3_list_entry_t           *entry;
     s3_list_object_t          *object;
     s3_list_result_t           result;
     s3_list_params_t          *params;
     const s3_checksum_info_t  *info;
 
+    if (status != S3_STORE_OK) {
+        return ngx_http_s3_failed(ctx, status);
+    }
+
     params = ctx->data;
+    page = &ctx->call.page;
     n = page->nentries;
 
     ngx_memzero(&result, sizeof(s3_list_result_t));

@@ -27,7 +27,8 @@ static void ngx_http_s3_put_received(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static void ngx_http_s3_put_commit(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
-static void ngx_http_s3_put_committed(s3_call_t *call);
+static ngx_int_t ngx_http_s3_put_committed(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, int status);
 
 
 ngx_int_t
@@ -261,40 +262,17 @@ ngx_http_s3_put_commit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 }
 
 
-static void
-ngx_http_s3_put_committed(s3_call_t *call)
+static ngx_int_t
+ngx_http_s3_put_committed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    int status)
 {
-    int                  status;
-    u_char               checksum[NGX_HTTP_S3_CHECKSUM_LEN];
-    ngx_str_t            etag;
-    s3_body_t           *body;
-    s3_slice_t           md5;
-    ngx_int_t            rc;
-    ngx_connection_t    *c;
-    ngx_http_s3_ctx_t   *ctx;
-    ngx_http_request_t  *r;
-
-    ctx = call->data;
-    ctx->calling = 0;
-
-    if (!ngx_http_s3_go_on(ctx)) {
-        return;
-    }
-
-    r = ctx->request;
-    c = r->connection;
-
-    status = call->status != S3_STORE_OK ? call->status
-                                         : call->verdict.status;
-
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "s3 put: %s",
-                   s3_store_status_text(status));
+    u_char      checksum[NGX_HTTP_S3_CHECKSUM_LEN];
+    ngx_str_t   etag;
+    s3_body_t  *body;
+    s3_slice_t  md5;
 
     if (status != S3_STORE_OK) {
-        (void) ngx_http_s3_store_error(ctx, status);
-        ngx_http_s3_end_failed(r, ctx);
-        ngx_http_run_posted_requests(c);
-        return;
+        return ngx_http_s3_failed(ctx, status);
     }
 
     body = &ctx->payload->body;
@@ -311,13 +289,8 @@ ngx_http_s3_put_committed(s3_call_t *call)
                                                    body->digest, checksum))
            != NGX_OK)
     {
-        rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
-
-    } else {
-        rc = ngx_http_s3_send_empty(r, ctx, NGX_HTTP_OK);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ngx_http_finalize_request(r, rc);
-
-    ngx_http_run_posted_requests(c);
+    return ngx_http_s3_send_empty(r, ctx, NGX_HTTP_OK);
 }

@@ -18,6 +18,7 @@ static s3_error_e ngx_http_s3_parse(ngx_http_request_t *r,
 static void ngx_http_s3_mask(ngx_http_request_t *r);
 static void ngx_http_s3_mask_line(ngx_str_t *line);
 static void ngx_http_s3_mask_args(u_char *p, u_char *last);
+static void ngx_http_s3_answered(s3_call_t *call);
 static void ngx_http_s3_wait_handler(ngx_event_t *ev);
 static void ngx_http_s3_cleanup(void *data);
 static void ngx_http_s3_pool_cleanup(void *data);
@@ -639,12 +640,13 @@ ngx_http_s3_release(ngx_http_s3_ctx_t *ctx)
 
 
 s3_call_t *
-ngx_http_s3_call(ngx_http_s3_ctx_t *ctx, s3_call_pt handler)
+ngx_http_s3_call(ngx_http_s3_ctx_t *ctx, ngx_http_s3_answer_pt answer)
 {
     ngx_memzero(&ctx->call, sizeof(s3_call_t));
 
-    ctx->call.handler = handler;
+    ctx->call.handler = ngx_http_s3_answered;
     ctx->call.data = ctx;
+    ctx->answer = answer;
 
     return &ctx->call;
 }
@@ -676,6 +678,75 @@ ngx_http_s3_asked(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx, int status)
 
 
 static void
+ngx_http_s3_answered(s3_call_t *call)
+{
+    int                  status;
+    ngx_int_t            rc;
+    s3_object_t          object;
+    ngx_http_s3_ctx_t   *ctx;
+    ngx_http_request_t  *r;
+
+    ctx = call->data;
+    ctx->calling = 0;
+
+    /* the call goes with the request, or is used for the next question */
+
+    object = call->object;
+
+    if (!ngx_http_s3_go_on(ctx)) {
+        s3_object_free(&object);
+        return;
+    }
+
+    r = ctx->request;
+
+    status = call->status != S3_STORE_OK ? call->status
+                                         : call->verdict.status;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "s3 %V answered: %s", &ctx->operation->name,
+                   s3_store_status_text(status));
+
+    rc = ctx->answer(r, ctx, status);
+
+    s3_object_free(&object);
+
+    ngx_http_s3_result(r, ctx, rc);
+}
+
+
+void
+ngx_http_s3_result(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    ngx_int_t rc)
+{
+    ngx_connection_t  *c;
+
+    c = r->connection;
+
+    if (rc == NGX_DECLINED) {
+        ngx_http_s3_end_failed(r, ctx);
+
+    } else {
+
+        /* NGX_DONE gives back the count that was held up to here */
+
+        ngx_http_finalize_request(r, rc);
+    }
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+ngx_int_t
+ngx_http_s3_failed(ngx_http_s3_ctx_t *ctx, int status)
+{
+    (void) ngx_http_s3_store_error(ctx, status);
+
+    return NGX_DECLINED;
+}
+
+
+static void
 ngx_http_s3_wait_handler(ngx_event_t *ev)
 {
     ngx_connection_t    *c;
@@ -693,9 +764,7 @@ ngx_http_s3_wait_handler(ngx_event_t *ev)
 
     (void) s3_fail(&ctx->fail, S3_ERR_SLOW_DOWN, NULL);
 
-    ngx_http_s3_end_failed(r, ctx);
-
-    ngx_http_run_posted_requests(c);
+    ngx_http_s3_result(r, ctx, NGX_DECLINED);
 }
 
 
