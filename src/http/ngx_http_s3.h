@@ -40,6 +40,10 @@
 
 #define NGX_HTTP_S3_MAX_PUT        ((uint64_t) 5 * 1024 * 1024 * 1024)
 #define NGX_HTTP_S3_MAX_XML        (64 * 1024)
+
+/* bytes of all documents that a worker is reading, or is working through */
+#define NGX_HTTP_S3_MAX_DOCUMENTS  (32 * 1024 * 1024)
+
 #define NGX_HTTP_S3_REQUEST_ID     16
 
 
@@ -127,6 +131,10 @@ typedef size_t (*ngx_http_s3_sink_pt)(ngx_http_s3_ctx_t *ctx,
 typedef void (*ngx_http_s3_next_pt)(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 
+/* a document is there, see ngx_http_s3_read_document() */
+typedef ngx_int_t (*ngx_http_s3_document_pt)(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+
 /* what an operation does with the store's answer, see ngx_http_s3_call() */
 typedef ngx_int_t (*ngx_http_s3_answer_pt)(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, int status);
@@ -166,7 +174,10 @@ struct ngx_http_s3_ctx_s {
     size_t                        file_len;
     s3_condition_t                condition;
     ngx_str_t                     meta;
-    ngx_buf_t                    *document;   /* a small body, read whole */
+    ngx_chain_t                  *document;   /* a small body, read whole */
+    ngx_chain_t                  *document_last;
+    size_t                        document_size; /* of its memory */
+    ngx_http_s3_document_pt       document_read;
 
     /* an object going out */
     s3_range_t                    range;
@@ -375,6 +386,16 @@ void ngx_http_s3_payload_release(ngx_http_s3_payload_t *payload);
  */
 void ngx_http_s3_receive(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     ngx_http_s3_sink_pt sink, ngx_http_s3_next_pt received);
+/*
+ * For content handlers whose request has a document: reads it whole, at most
+ * max bytes, verifies its checksums and signatures, and calls read(), which
+ * finds it in ctx->document (NULL: it is empty) and returns what
+ * ngx_http_s3_result() takes.  Memory grows with what has come, and past
+ * NGX_HTTP_S3_MAX_DOCUMENTS the answer is 503 SlowDown.
+ */
+ngx_int_t ngx_http_s3_read_document(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, size_t max, ngx_http_s3_document_pt read);
+
 /* the sink takes bytes again */
 void ngx_http_s3_receive_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx);
 

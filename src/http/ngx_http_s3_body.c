@@ -14,7 +14,9 @@
 #include "ngx_http_s3.h"
 
 
-#define NGX_HTTP_S3_FILE_BUFFER  65536
+#define NGX_HTTP_S3_FILE_BUFFER      65536
+#define NGX_HTTP_S3_DOCUMENT_FIRST   4096
+#define NGX_HTTP_S3_DOCUMENT_BUFFER  65536
 
 
 static s3_error_e ngx_http_s3_payload_form(ngx_http_request_t *r,
@@ -32,6 +34,15 @@ static ngx_int_t ngx_http_s3_receive_take(ngx_http_s3_ctx_t *ctx,
     const u_char *last);
 static void ngx_http_s3_receive_failed(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_int_t rc);
+static size_t ngx_http_s3_document_sink(ngx_http_s3_ctx_t *ctx,
+    const u_char *p, size_t len);
+static void ngx_http_s3_document_received(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+static void ngx_http_s3_document_cleanup(void *data);
+
+
+/* of this worker */
+static size_t  ngx_http_s3_documents;
 
 
 s3_error_e
@@ -645,4 +656,133 @@ ngx_http_s3_receive_failed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     r->lingering_close = 1;
 
     ngx_http_s3_end_failed(r, ctx);
+}
+
+
+ngx_int_t
+ngx_http_s3_read_document(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    size_t max, ngx_http_s3_document_pt read)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    if (ngx_http_s3_payload_create(r, ctx, max) != S3_OK) {
+        ngx_http_s3_release(ctx);
+        return ngx_http_s3_send_error(r, ctx);
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        ngx_http_s3_release(ctx);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln->handler = ngx_http_s3_document_cleanup;
+    cln->data = ctx;
+
+    ctx->document_read = read;
+
+    r->main->count++;
+
+    ngx_http_s3_receive(r, ctx, ngx_http_s3_document_sink,
+                        ngx_http_s3_document_received);
+
+    return NGX_DONE;
+}
+
+
+/* the decoder has seen to it that there are no more than max bytes */
+
+static size_t
+ngx_http_s3_document_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
+{
+    size_t        n, rest, size;
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+    ngx_pool_t   *pool;
+
+    pool = ctx->request->pool;
+
+    for (rest = len; rest; rest -= n) {
+
+        cl = ctx->document_last;
+
+        if (cl == NULL || cl->buf->last == cl->buf->end) {
+
+            size = NGX_HTTP_S3_DOCUMENT_FIRST;
+
+            if (cl) {
+                size = ngx_min(2 * (cl->buf->end - cl->buf->start),
+                               NGX_HTTP_S3_DOCUMENT_BUFFER);
+            }
+
+            if (ngx_http_s3_documents + size > NGX_HTTP_S3_MAX_DOCUMENTS) {
+                (void) s3_fail(&ctx->fail, S3_ERR_SLOW_DOWN, NULL);
+                return 0;
+            }
+
+            cl = ngx_alloc_chain_link(pool);
+            b = ngx_create_temp_buf(pool, size);
+
+            if (cl == NULL || b == NULL) {
+                (void) s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
+                return 0;
+            }
+
+            ctx->document_size += size;
+            ngx_http_s3_documents += size;
+
+            cl->buf = b;
+            cl->next = NULL;
+
+            if (ctx->document_last) {
+                ctx->document_last->next = cl;
+
+            } else {
+                ctx->document = cl;
+            }
+
+            ctx->document_last = cl;
+        }
+
+        b = cl->buf;
+        n = ngx_min(rest, (size_t) (b->end - b->last));
+
+        b->last = ngx_cpymem(b->last, p, n);
+        p += n;
+    }
+
+    s3_body_update(&ctx->payload->body, p - len, len);
+
+    return len;
+}
+
+
+static void
+ngx_http_s3_document_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+
+    if (s3_body_finish(&ctx->payload->body) != S3_BODY_OK) {
+        (void) ngx_http_s3_body_error(ctx, &ctx->payload->body);
+        ngx_http_s3_end_failed(r, ctx);
+        return;
+    }
+
+    rc = ctx->document_read(r, ctx);
+
+    if (rc == NGX_DECLINED) {
+        ngx_http_s3_end_failed(r, ctx);
+        return;
+    }
+
+    ngx_http_finalize_request(r, rc);
+}
+
+
+static void
+ngx_http_s3_document_cleanup(void *data)
+{
+    ngx_http_s3_ctx_t  *ctx = data;
+
+    ngx_http_s3_documents -= ctx->document_size;
 }

@@ -13,9 +13,7 @@
 #include "s3_bucket.h"
 
 
-static size_t ngx_http_s3_bucket_sink(ngx_http_s3_ctx_t *ctx, const u_char *p,
-    size_t len);
-static void ngx_http_s3_bucket_received(ngx_http_request_t *r,
+static ngx_int_t ngx_http_s3_bucket_configured(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static ngx_int_t ngx_http_s3_bucket_commit(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_uint_t op);
@@ -65,78 +63,26 @@ ngx_http_s3_create_bucket(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         return ngx_http_s3_bucket_commit(r, ctx, S3_COMMIT_CREATE_BUCKET);
     }
 
-    if (ngx_http_s3_payload_create(r, ctx, NGX_HTTP_S3_MAX_XML) != S3_OK) {
-        ngx_http_s3_release(ctx);
-        return ngx_http_s3_send_error(r, ctx);
-    }
-
-    ctx->document = ngx_create_temp_buf(r->pool, NGX_HTTP_S3_MAX_XML);
-    if (ctx->document == NULL) {
-        ngx_http_s3_release(ctx);
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    r->main->count++;
-
-    ngx_http_s3_receive(r, ctx, ngx_http_s3_bucket_sink,
-                        ngx_http_s3_bucket_received);
-
-    return NGX_DONE;
+    return ngx_http_s3_read_document(r, ctx, NGX_HTTP_S3_MAX_XML,
+                                     ngx_http_s3_bucket_configured);
 }
 
 
-static size_t
-ngx_http_s3_bucket_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
+static ngx_int_t
+ngx_http_s3_bucket_configured(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    ngx_buf_t  *b;
-
-    b = ctx->document;
-
-    if (len > (size_t) (b->end - b->last)) {
-        (void) s3_fail(&ctx->fail, S3_ERR_MAX_MESSAGE_LENGTH_EXCEEDED, NULL);
-        return 0;
-    }
-
-    s3_body_update(&ctx->payload->body, p, len);
-
-    b->last = ngx_cpymem(b->last, p, len);
-
-    return len;
-}
-
-
-static void
-ngx_http_s3_bucket_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
-{
-    ngx_int_t                rc;
-    ngx_chain_t              in;
     ngx_http_s3_loc_conf_t  *lcf;
-
-    if (s3_body_finish(&ctx->payload->body) != S3_BODY_OK) {
-        (void) ngx_http_s3_body_error(ctx, &ctx->payload->body);
-        ngx_http_s3_end_failed(r, ctx);
-        return;
-    }
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
 
-    in.buf = ctx->document;
-    in.next = NULL;
-
-    if (s3_bucket_configuration_read(r->pool,
-                                     ngx_buf_size(in.buf) ? &in : NULL,
-                                     &lcf->region, &ctx->fail)
+    if (s3_bucket_configuration_read(r->pool, ctx->document, &lcf->region,
+                                     &ctx->fail)
         != S3_OK)
     {
-        ngx_http_s3_end_failed(r, ctx);
-        return;
+        return NGX_DECLINED;
     }
 
-    rc = ngx_http_s3_bucket_commit(r, ctx, S3_COMMIT_CREATE_BUCKET);
-
-    /* committing took a count, or ended in an answer: one is still ours */
-
-    ngx_http_finalize_request(r, rc);
+    return ngx_http_s3_bucket_commit(r, ctx, S3_COMMIT_CREATE_BUCKET);
 }
 
 
