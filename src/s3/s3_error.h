@@ -125,6 +125,8 @@
       "The specified bucket does not exist")                                 \
     _(NO_SUCH_BUCKET_POLICY, "NoSuchBucketPolicy", 404,                      \
       "The bucket policy does not exist")                                    \
+    _(NO_SUCH_CONFIGURATION, "NoSuchConfiguration", 404,                     \
+      "The specified configuration does not exist.")                         \
     _(NO_SUCH_CORS_CONFIGURATION, "NoSuchCORSConfiguration", 404,            \
       "The CORS configuration does not exist")                               \
     _(NO_SUCH_KEY, "NoSuchKey", 404, "The specified key does not exist.")    \

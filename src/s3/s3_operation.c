@@ -25,6 +25,7 @@ typedef enum {
     S3_HEADER_ACL,
     S3_HEADER_STORAGE_CLASS,
     S3_HEADER_CHECKSUM,
+    S3_HEADER_BYPASS,
     S3_HEADER_DEFAULT          /* right when its value is the default one */
 } s3_header_rule_e;
 
@@ -100,7 +101,10 @@ static const s3_parameter_t  s3_parameters[] = {
     { "upload-id-marker",      S3_METHOD_GET,   S3_LEVEL_BUCKET },
     { "max-uploads",           S3_METHOD_GET,   S3_LEVEL_BUCKET },
 
-    /* mc adds it to lists; S3 does not know it and answers all the same */
+    /*
+     * minio-go's listObjectsV2Query() adds "metadata=true" where user metadata
+     * is wanted in lists, an extension of MinIO's; S3 leaves it out
+     */
     { "metadata",              S3_METHOD_GET,   S3_LEVEL_BUCKET },
 
     { "max-parts",             S3_METHOD_GET,   S3_LEVEL_OBJECT },
@@ -134,6 +138,14 @@ static const s3_header_rule_t  s3_header_rules[] = {
     { "x-amz-te",                           S3_HEADER_OK, NULL },
     { "x-amz-request-payer",                S3_HEADER_OK, NULL },
 
+    /* compared where the request's owner is known */
+    { "x-amz-expected-bucket-owner",        S3_HEADER_OK, NULL },
+    { "x-amz-source-expected-bucket-owner", S3_HEADER_OK, NULL },
+
+    /* needed where a bucket has MFA Delete, which versioning brings */
+    { "x-amz-mfa",                          S3_HEADER_OK, NULL },
+    { "x-amz-bypass-governance-retention",  S3_HEADER_BYPASS, NULL },
+
     { "x-amz-acl",                          S3_HEADER_ACL, NULL },
     { "x-amz-grant-*",                      S3_HEADER_ACL, NULL },
     { "x-amz-storage-class",                S3_HEADER_STORAGE_CLASS, NULL },
@@ -145,6 +157,7 @@ static const s3_header_rule_t  s3_header_rules[] = {
     { "x-amz-copy-source-server-side-*",    S3_HEADER_NOT_IMPLEMENTED, NULL },
     { "x-amz-copy-source*",                 S3_HEADER_OK, NULL },
     { "x-amz-metadata-directive",           S3_HEADER_OK, NULL },
+    { "x-amz-tagging-directive",            S3_HEADER_DEFAULT, "COPY" },
     { "x-amz-object-attributes",            S3_HEADER_OK, NULL },
     { "x-amz-max-parts",                    S3_HEADER_OK, NULL },
     { "x-amz-part-number-marker",           S3_HEADER_OK, NULL },
@@ -547,6 +560,17 @@ s3_operation_headers(ngx_pool_t *pool, s3_header_t *headers,
             }
 
             break;
+
+        case S3_HEADER_BYPASS:
+
+            /* the words of S3, for a bucket without Object Lock */
+
+            return s3_fail_argument(fail,
+                                    "x-amz-bypass-governance-retention is "
+                                    "only applicable to Object Lock enabled "
+                                    "buckets.",
+                                    "x-amz-bypass-governance-retention",
+                                    NULL);
 
         case S3_HEADER_ACL:
 

@@ -52,94 +52,146 @@ typedef enum {
     _(GET_BUCKET_LOCATION, "GetBucketLocation", GET, BUCKET, "location",     \
       "s3:GetBucketLocation", NONE, 1)                                       \
     _(GET_BUCKET_ACL, "GetBucketAcl", GET, BUCKET, "acl",                    \
-      "s3:GetBucketAcl", NONE, 0)                                            \
+      "s3:GetBucketAcl", NONE, 1)                                            \
     _(PUT_BUCKET_ACL, "PutBucketAcl", PUT, BUCKET, "acl",                    \
       "s3:PutBucketAcl", XML, 0)                                             \
     _(GET_BUCKET_POLICY, "GetBucketPolicy", GET, BUCKET, "policy",           \
-      "s3:GetBucketPolicy", NONE, 0)                                         \
+      "s3:GetBucketPolicy", NONE, 1)                                         \
     _(PUT_BUCKET_POLICY, "PutBucketPolicy", PUT, BUCKET, "policy",           \
       "s3:PutBucketPolicy", JSON, 0)                                         \
     _(DELETE_BUCKET_POLICY, "DeleteBucketPolicy", DELETE, BUCKET, "policy",  \
-      "s3:DeleteBucketPolicy", NONE, 0)                                      \
+      "s3:DeleteBucketPolicy", NONE, 1)                                      \
     _(GET_BUCKET_POLICY_STATUS, "GetBucketPolicyStatus", GET, BUCKET,        \
-      "policyStatus", "s3:GetBucketPolicyStatus", NONE, 0)                   \
+      "policyStatus", "s3:GetBucketPolicyStatus", NONE, 1)                   \
     _(GET_BUCKET_CORS, "GetBucketCors", GET, BUCKET, "cors",                 \
-      "s3:GetBucketCORS", NONE, 0)                                           \
+      "s3:GetBucketCORS", NONE, 1)                                           \
     _(PUT_BUCKET_CORS, "PutBucketCors", PUT, BUCKET, "cors",                 \
       "s3:PutBucketCORS", XML, 0)                                            \
     _(DELETE_BUCKET_CORS, "DeleteBucketCors", DELETE, BUCKET, "cors",        \
-      "s3:PutBucketCORS", NONE, 0)                                           \
+      "s3:PutBucketCORS", NONE, 1)                                           \
     _(GET_BUCKET_LIFECYCLE_CONFIGURATION, "GetBucketLifecycleConfiguration", \
-      GET, BUCKET, "lifecycle", "s3:GetLifecycleConfiguration", NONE, 0)     \
+      GET, BUCKET, "lifecycle", "s3:GetLifecycleConfiguration", NONE, 1)     \
     _(PUT_BUCKET_LIFECYCLE_CONFIGURATION, "PutBucketLifecycleConfiguration", \
       PUT, BUCKET, "lifecycle", "s3:PutLifecycleConfiguration", XML, 0)      \
     _(DELETE_BUCKET_LIFECYCLE, "DeleteBucketLifecycle", DELETE, BUCKET,      \
-      "lifecycle", "s3:PutLifecycleConfiguration", NONE, 0)                  \
+      "lifecycle", "s3:PutLifecycleConfiguration", NONE, 1)                  \
     _(GET_BUCKET_VERSIONING, "GetBucketVersioning", GET, BUCKET,             \
-      "versioning", "s3:GetBucketVersioning", NONE, 0)                       \
+      "versioning", "s3:GetBucketVersioning", NONE, 1)                       \
     _(PUT_BUCKET_VERSIONING, "PutBucketVersioning", PUT, BUCKET,             \
       "versioning", "s3:PutBucketVersioning", XML, 0)                        \
     _(GET_BUCKET_TAGGING, "GetBucketTagging", GET, BUCKET, "tagging",        \
-      "s3:GetBucketTagging", NONE, 0)                                        \
+      "s3:GetBucketTagging", NONE, 1)                                        \
     _(PUT_BUCKET_TAGGING, "PutBucketTagging", PUT, BUCKET, "tagging",        \
       "s3:PutBucketTagging", XML, 0)                                         \
     _(DELETE_BUCKET_TAGGING, "DeleteBucketTagging", DELETE, BUCKET,          \
-      "tagging", "s3:PutBucketTagging", NONE, 0)                             \
+      "tagging", "s3:PutBucketTagging", NONE, 1)                             \
     _(GET_BUCKET_ENCRYPTION, "GetBucketEncryption", GET, BUCKET,             \
-      "encryption", "s3:GetEncryptionConfiguration", NONE, 0)                \
+      "encryption", "s3:GetEncryptionConfiguration", NONE, 1)                \
     _(PUT_BUCKET_ENCRYPTION, "PutBucketEncryption", PUT, BUCKET,             \
       "encryption", "s3:PutEncryptionConfiguration", XML, 0)                 \
     _(DELETE_BUCKET_ENCRYPTION, "DeleteBucketEncryption", DELETE, BUCKET,    \
-      "encryption", "s3:PutEncryptionConfiguration", NONE, 0)                \
+      "encryption", "s3:PutEncryptionConfiguration", NONE, 1)                \
     _(GET_OBJECT_LOCK_CONFIGURATION, "GetObjectLockConfiguration", GET,      \
-      BUCKET, "object-lock", "s3:GetBucketObjectLockConfiguration", NONE, 0) \
+      BUCKET, "object-lock", "s3:GetBucketObjectLockConfiguration", NONE, 1) \
     _(PUT_OBJECT_LOCK_CONFIGURATION, "PutObjectLockConfiguration", PUT,      \
       BUCKET, "object-lock", "s3:PutBucketObjectLockConfiguration", XML, 0)  \
     _(GET_BUCKET_NOTIFICATION_CONFIGURATION,                                 \
       "GetBucketNotificationConfiguration", GET, BUCKET, "notification",     \
-      "s3:GetBucketNotification", NONE, 0)                                   \
+      "s3:GetBucketNotification", NONE, 1)                                   \
     _(PUT_BUCKET_NOTIFICATION_CONFIGURATION,                                 \
       "PutBucketNotificationConfiguration", PUT, BUCKET, "notification",     \
       "s3:PutBucketNotification", XML, 0)                                    \
     _(GET_BUCKET_REPLICATION, "GetBucketReplication", GET, BUCKET,           \
-      "replication", "s3:GetReplicationConfiguration", NONE, 0)              \
+      "replication", "s3:GetReplicationConfiguration", NONE, 1)              \
     _(PUT_BUCKET_REPLICATION, "PutBucketReplication", PUT, BUCKET,           \
       "replication", "s3:PutReplicationConfiguration", XML, 0)               \
     _(DELETE_BUCKET_REPLICATION, "DeleteBucketReplication", DELETE, BUCKET,  \
-      "replication", "s3:PutReplicationConfiguration", NONE, 0)              \
+      "replication", "s3:PutReplicationConfiguration", NONE, 1)              \
     _(GET_BUCKET_WEBSITE, "GetBucketWebsite", GET, BUCKET, "website",        \
-      "s3:GetBucketWebsite", NONE, 0)                                        \
+      "s3:GetBucketWebsite", NONE, 1)                                        \
     _(PUT_BUCKET_WEBSITE, "PutBucketWebsite", PUT, BUCKET, "website",        \
       "s3:PutBucketWebsite", XML, 0)                                         \
     _(DELETE_BUCKET_WEBSITE, "DeleteBucketWebsite", DELETE, BUCKET,          \
-      "website", "s3:DeleteBucketWebsite", NONE, 0)                          \
+      "website", "s3:DeleteBucketWebsite", NONE, 1)                          \
     _(GET_BUCKET_LOGGING, "GetBucketLogging", GET, BUCKET, "logging",        \
-      "s3:GetBucketLogging", NONE, 0)                                        \
+      "s3:GetBucketLogging", NONE, 1)                                        \
     _(PUT_BUCKET_LOGGING, "PutBucketLogging", PUT, BUCKET, "logging",        \
       "s3:PutBucketLogging", XML, 0)                                         \
     _(GET_BUCKET_OWNERSHIP_CONTROLS, "GetBucketOwnershipControls", GET,      \
-      BUCKET, "ownershipControls", "s3:GetBucketOwnershipControls", NONE, 0) \
+      BUCKET, "ownershipControls", "s3:GetBucketOwnershipControls", NONE, 1) \
     _(PUT_BUCKET_OWNERSHIP_CONTROLS, "PutBucketOwnershipControls", PUT,      \
       BUCKET, "ownershipControls", "s3:PutBucketOwnershipControls", XML, 0)  \
     _(DELETE_BUCKET_OWNERSHIP_CONTROLS, "DeleteBucketOwnershipControls",     \
       DELETE, BUCKET, "ownershipControls",                                   \
       "s3:PutBucketOwnershipControls", NONE, 0)                              \
     _(GET_PUBLIC_ACCESS_BLOCK, "GetPublicAccessBlock", GET, BUCKET,          \
-      "publicAccessBlock", "s3:GetBucketPublicAccessBlock", NONE, 0)         \
+      "publicAccessBlock", "s3:GetBucketPublicAccessBlock", NONE, 1)         \
     _(PUT_PUBLIC_ACCESS_BLOCK, "PutPublicAccessBlock", PUT, BUCKET,          \
       "publicAccessBlock", "s3:PutBucketPublicAccessBlock", XML, 0)          \
     _(DELETE_PUBLIC_ACCESS_BLOCK, "DeletePublicAccessBlock", DELETE, BUCKET, \
-      "publicAccessBlock", "s3:PutBucketPublicAccessBlock", NONE, 0)         \
+      "publicAccessBlock", "s3:PutBucketPublicAccessBlock", NONE, 1)         \
     _(GET_BUCKET_REQUEST_PAYMENT, "GetBucketRequestPayment", GET, BUCKET,    \
-      "requestPayment", "s3:GetBucketRequestPayment", NONE, 0)               \
+      "requestPayment", "s3:GetBucketRequestPayment", NONE, 1)               \
     _(PUT_BUCKET_REQUEST_PAYMENT, "PutBucketRequestPayment", PUT, BUCKET,    \
       "requestPayment", "s3:PutBucketRequestPayment", XML, 0)                \
     _(GET_BUCKET_ACCELERATE_CONFIGURATION,                                   \
       "GetBucketAccelerateConfiguration", GET, BUCKET, "accelerate",         \
-      "s3:GetAccelerateConfiguration", NONE, 0)                              \
+      "s3:GetAccelerateConfiguration", NONE, 1)                              \
     _(PUT_BUCKET_ACCELERATE_CONFIGURATION,                                   \
       "PutBucketAccelerateConfiguration", PUT, BUCKET, "accelerate",         \
       "s3:PutAccelerateConfiguration", XML, 0)                               \
+    _(GET_BUCKET_ANALYTICS_CONFIGURATION,                                    \
+      "GetBucketAnalyticsConfiguration", GET, BUCKET,                        \
+      "analytics id", "s3:GetAnalyticsConfiguration", NONE, 1)               \
+    _(PUT_BUCKET_ANALYTICS_CONFIGURATION,                                    \
+      "PutBucketAnalyticsConfiguration", PUT, BUCKET,                        \
+      "analytics id", "s3:PutAnalyticsConfiguration", XML, 0)                \
+    _(DELETE_BUCKET_ANALYTICS_CONFIGURATION,                                 \
+      "DeleteBucketAnalyticsConfiguration", DELETE, BUCKET,                  \
+      "analytics id", "s3:PutAnalyticsConfiguration", NONE, 1)               \
+    _(LIST_BUCKET_ANALYTICS_CONFIGURATIONS,                                  \
+      "ListBucketAnalyticsConfigurations", GET, BUCKET,                      \
+      "analytics", "s3:GetAnalyticsConfiguration", NONE, 1)                  \
+    _(GET_BUCKET_INVENTORY_CONFIGURATION,                                    \
+      "GetBucketInventoryConfiguration", GET, BUCKET,                        \
+      "inventory id", "s3:GetInventoryConfiguration", NONE, 1)               \
+    _(PUT_BUCKET_INVENTORY_CONFIGURATION,                                    \
+      "PutBucketInventoryConfiguration", PUT, BUCKET,                        \
+      "inventory id", "s3:PutInventoryConfiguration", XML, 0)                \
+    _(DELETE_BUCKET_INVENTORY_CONFIGURATION,                                 \
+      "DeleteBucketInventoryConfiguration", DELETE, BUCKET,                  \
+      "inventory id", "s3:PutInventoryConfiguration", NONE, 1)               \
+    _(LIST_BUCKET_INVENTORY_CONFIGURATIONS,                                  \
+      "ListBucketInventoryConfigurations", GET, BUCKET,                      \
+      "inventory", "s3:GetInventoryConfiguration", NONE, 1)                  \
+    _(GET_BUCKET_METRICS_CONFIGURATION,                                      \
+      "GetBucketMetricsConfiguration", GET, BUCKET,                          \
+      "metrics id", "s3:GetMetricsConfiguration", NONE, 1)                   \
+    _(PUT_BUCKET_METRICS_CONFIGURATION,                                      \
+      "PutBucketMetricsConfiguration", PUT, BUCKET,                          \
+      "metrics id", "s3:PutMetricsConfiguration", XML, 0)                    \
+    _(DELETE_BUCKET_METRICS_CONFIGURATION,                                   \
+      "DeleteBucketMetricsConfiguration", DELETE, BUCKET,                    \
+      "metrics id", "s3:PutMetricsConfiguration", NONE, 1)                   \
+    _(LIST_BUCKET_METRICS_CONFIGURATIONS,                                    \
+      "ListBucketMetricsConfigurations", GET, BUCKET,                        \
+      "metrics", "s3:GetMetricsConfiguration", NONE, 1)                      \
+    _(GET_BUCKET_INTELLIGENT_TIERING_CONFIGURATION,                          \
+      "GetBucketIntelligentTieringConfiguration", GET, BUCKET,               \
+      "intelligent-tiering id",                                              \
+      "s3:GetIntelligentTieringConfiguration", NONE, 1)                      \
+    _(PUT_BUCKET_INTELLIGENT_TIERING_CONFIGURATION,                          \
+      "PutBucketIntelligentTieringConfiguration", PUT, BUCKET,               \
+      "intelligent-tiering id",                                              \
+      "s3:PutIntelligentTieringConfiguration", XML, 0)                       \
+    _(DELETE_BUCKET_INTELLIGENT_TIERING_CONFIGURATION,                       \
+      "DeleteBucketIntelligentTieringConfiguration", DELETE, BUCKET,         \
+      "intelligent-tiering id",                                              \
+      "s3:PutIntelligentTieringConfiguration", NONE, 1)                      \
+    _(LIST_BUCKET_INTELLIGENT_TIERING_CONFIGURATIONS,                        \
+      "ListBucketIntelligentTieringConfigurations", GET, BUCKET,             \
+      "intelligent-tiering",                                                 \
+      "s3:GetIntelligentTieringConfiguration", NONE, 1)                      \
     _(LIST_OBJECT_VERSIONS, "ListObjectVersions", GET, BUCKET, "versions",   \
       "s3:ListBucketVersions", NONE, 0)                                      \
     _(LIST_MULTIPART_UPLOADS, "ListMultipartUploads", GET, BUCKET,           \
@@ -165,21 +217,21 @@ typedef enum {
                                                                              \
     /* object: sub-resources */                                              \
     _(GET_OBJECT_ACL, "GetObjectAcl", GET, OBJECT, "acl",                    \
-      "s3:GetObjectAcl", NONE, 0)                                            \
+      "s3:GetObjectAcl", NONE, 1)                                            \
     _(PUT_OBJECT_ACL, "PutObjectAcl", PUT, OBJECT, "acl",                    \
       "s3:PutObjectAcl", XML, 0)                                             \
     _(GET_OBJECT_TAGGING, "GetObjectTagging", GET, OBJECT, "tagging",        \
-      "s3:GetObjectTagging", NONE, 0)                                        \
+      "s3:GetObjectTagging", NONE, 1)                                        \
     _(PUT_OBJECT_TAGGING, "PutObjectTagging", PUT, OBJECT, "tagging",        \
       "s3:PutObjectTagging", XML, 0)                                         \
     _(DELETE_OBJECT_TAGGING, "DeleteObjectTagging", DELETE, OBJECT,          \
-      "tagging", "s3:DeleteObjectTagging", NONE, 0)                          \
+      "tagging", "s3:DeleteObjectTagging", NONE, 1)                          \
     _(GET_OBJECT_RETENTION, "GetObjectRetention", GET, OBJECT, "retention",  \
-      "s3:GetObjectRetention", NONE, 0)                                      \
+      "s3:GetObjectRetention", NONE, 1)                                      \
     _(PUT_OBJECT_RETENTION, "PutObjectRetention", PUT, OBJECT, "retention",  \
       "s3:PutObjectRetention", XML, 0)                                       \
     _(GET_OBJECT_LEGAL_HOLD, "GetObjectLegalHold", GET, OBJECT,              \
-      "legal-hold", "s3:GetObjectLegalHold", NONE, 0)                        \
+      "legal-hold", "s3:GetObjectLegalHold", NONE, 1)                        \
     _(PUT_OBJECT_LEGAL_HOLD, "PutObjectLegalHold", PUT, OBJECT,              \
       "legal-hold", "s3:PutObjectLegalHold", XML, 0)                         \
     _(GET_OBJECT_ATTRIBUTES, "GetObjectAttributes", GET, OBJECT,             \
