@@ -248,6 +248,12 @@ ngx_int_t ngx_http_s3_content_handler(ngx_http_request_t *r);
 /* The request's context, made when there is none; NULL without memory. */
 ngx_http_s3_ctx_t *ngx_http_s3_ctx(ngx_http_request_t *r);
 
+/*
+ * x-amz-id-2: which host has answered, the base64 of its name's SHA-256.
+ * Never NULL, the same for the life of the process.
+ */
+ngx_str_t *ngx_http_s3_host_id(void);
+
 /* The first header of that (lower-case) name, hoisted ones among them. */
 #define ngx_http_s3_header_in(ctx, name)                                     \
     s3_header((s3_header_t *) (ctx)->headers.elts, (ctx)->headers.nelts, name)
@@ -419,6 +425,9 @@ ngx_int_t ngx_http_s3_put_object(ngx_http_request_t *r,
 ngx_int_t ngx_http_s3_get_object(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 ngx_int_t ngx_http_s3_delete_object(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+/* any operation that has a row in its table, else NotImplemented */
+ngx_int_t ngx_http_s3_habitual(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 
 

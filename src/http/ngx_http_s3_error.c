@@ -4,6 +4,7 @@
  *
  *     HTTP/1.1 404 Not Found
  *     x-amz-request-id: 4442587FB7D0A2F9
+ *     x-amz-id-2: qAZ1WL2jzAz...
  *     Content-Type: application/xml
  *
  *     <?xml version="1.0" encoding="UTF-8"?>
@@ -13,6 +14,7 @@
  *       <Key>photos/a.jpg</Key>
  *       <Resource>/bucket/photos/a.jpg</Resource>
  *       <RequestId>4442587FB7D0A2F9</RequestId>
+ *       <HostId>qAZ1WL2jzAz...</HostId>
  *     </Error>
  */
 
@@ -348,5 +350,5 @@ ngx_http_s3_error_document(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     return s3_xml_error(r->pool, &ctx->fail,
                         ctx->target.path.len ? &ctx->target.path : &r->uri,
                         &ctx->target.bucket, &ctx->target.key,
-                        &ctx->request_id, NULL, size);
+                        &ctx->request_id, ngx_http_s3_host_id(), size);
 }

@@ -2,9 +2,9 @@
 /*
  * Header and body filters.
  *
- * Every answer of a location of ours gets x-amz-request-id.  Where the answer
- * is an error page of nginx's own (bad headers, a limit, a denied address),
- * its status and its page are replaced by S3's.
+ * Every answer of a location of ours gets x-amz-request-id and x-amz-id-2.
+ * Where the answer is an error page of nginx's own (bad headers, a limit, a
+ * denied address), its status and its page are replaced by S3's.
  */
 
 
@@ -63,13 +63,25 @@ ngx_http_s3_header_filter(ngx_http_request_t *r)
     }
 
     if (ngx_http_s3_add_header(r, "x-amz-request-id", &ctx->request_id)
-        != NGX_OK)
+        != NGX_OK
+        || ngx_http_s3_add_header(r, "x-amz-id-2", ngx_http_s3_host_id())
+           != NGX_OK)
     {
         return NGX_ERROR;
     }
 
     if (ctx->own || status < NGX_HTTP_BAD_REQUEST) {
         return ngx_http_next_header_filter(r);
+    }
+
+    /*
+     * 494, too large headers, has become 400 before headers are sent, see
+     * ngx_http_special_response_handler(): which takes lingering_close off
+     * every other 400.
+     */
+
+    if (status == NGX_HTTP_BAD_REQUEST && r->lingering_close) {
+        status = NGX_HTTP_REQUEST_HEADER_TOO_LARGE;
     }
 
     error = s3_error_by_status(status);

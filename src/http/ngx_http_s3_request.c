@@ -7,7 +7,9 @@
 
 
 #include "ngx_http_s3.h"
+#include "s3_bucket.h"
 
+#include <openssl/evp.h>
 #include <openssl/rand.h>
 
 
@@ -15,6 +17,7 @@ static ngx_int_t ngx_http_s3_collect_headers(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static s3_error_e ngx_http_s3_parse(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_http_s3_loc_conf_t *lcf);
+static s3_error_e ngx_http_s3_expected_owner(ngx_http_s3_ctx_t *ctx);
 static void ngx_http_s3_mask(ngx_http_request_t *r);
 static void ngx_http_s3_mask_line(ngx_str_t *line);
 static void ngx_http_s3_mask_args(u_char *p, u_char *last);
@@ -435,6 +438,10 @@ ngx_http_s3_access_handler(ngx_http_request_t *r)
                            &ctx->fail);
 
     if (error == S3_OK) {
+        error = ngx_http_s3_expected_owner(ctx);
+    }
+
+    if (error == S3_OK) {
         ctx->authorized = 1;
 
         ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
@@ -446,6 +453,50 @@ ngx_http_s3_access_handler(ngx_http_request_t *r)
     ngx_http_finalize_request(r, ngx_http_s3_send_error(r, ctx));
 
     return NGX_DONE;
+}
+
+
+/*
+ * The owner of all buckets is who asks, see s3_owner(): that is the id which
+ * lists and ACLs show, and which clients send back to be sure of it.
+ */
+
+static s3_error_e
+ngx_http_s3_expected_owner(ngx_http_s3_ctx_t *ctx)
+{
+    ngx_uint_t    i, n;
+    s3_owner_t    owner;
+    s3_header_t  *h;
+
+    static ngx_str_t  names[] = {
+        ngx_string("x-amz-expected-bucket-owner"),
+        ngx_string("x-amz-source-expected-bucket-owner")
+    };
+
+    if (s3_owner(&owner, &ctx->auth.access_key) != NGX_OK) {
+        return s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
+    }
+
+    h = ctx->headers.elts;
+
+    for (i = 0; i < ctx->headers.nelts; i++) {
+        for (n = 0; n < sizeof(names) / sizeof(names[0]); n++) {
+
+            if (h[i].name.len == names[n].len
+                && ngx_strncasecmp(h[i].name.data, names[n].data,
+                                   names[n].len)
+                   == 0
+                && (h[i].value.len != sizeof(owner.id)
+                    || ngx_memcmp(h[i].value.data, owner.id,
+                                  sizeof(owner.id))
+                       != 0))
+            {
+                return s3_fail(&ctx->fail, S3_ERR_ACCESS_DENIED, NULL);
+            }
+        }
+    }
+
+    return S3_OK;
 }
 
 
@@ -503,7 +554,7 @@ ngx_http_s3_content_handler(ngx_http_request_t *r)
         return ngx_http_s3_delete_object(r, ctx);
 
     default:
-        return ngx_http_s3_refuse(r, ctx, S3_ERR_NOT_IMPLEMENTED, NULL);
+        return ngx_http_s3_habitual(r, ctx);
     }
 }
 
@@ -544,6 +595,35 @@ ngx_http_s3_ctx(ngx_http_request_t *r)
     ngx_http_set_ctx(r, ctx, ngx_http_s3_module);
 
     return ctx;
+}
+
+
+ngx_str_t *
+ngx_http_s3_host_id(void)
+{
+    u_char         digest[EVP_MAX_MD_SIZE];
+    ngx_str_t      src;
+    unsigned int   len;
+
+    static u_char     text[ngx_base64_encoded_length(EVP_MAX_MD_SIZE)];
+    static ngx_str_t  id;
+
+    if (id.len == 0) {
+        if (EVP_Digest(ngx_cycle->hostname.data, ngx_cycle->hostname.len,
+                       digest, &len, EVP_sha256(), NULL)
+            != 1)
+        {
+            return &id;
+        }
+
+        src.data = digest;
+        src.len = len;
+
+        id.data = text;
+        ngx_encode_base64(&id, &src);
+    }
+
+    return &id;
 }
 
 

@@ -213,6 +213,7 @@ class Answer:
 
         assert self.status == status, self
         assert self.headers.get("x-amz-request-id"), self
+        assert self.headers.get("x-amz-id-2"), self
 
         if self.method == "HEAD":
             assert self.body == b"", self

@@ -319,13 +319,25 @@ def test_variables_are_documented():
 
 
 def test_operations_are_documented():
-    """Those that are implemented, in the directives and in the README."""
+    """Those that are implemented, in the directives and in the README; what
+    is answered as of a bucket without it, in the directives alone."""
 
     text = (ROOT / "src/s3/s3_operation.h").read_text()
-    rows = re.findall(r'_\(\w+,\s*"(\w+)",[^()]*\b([01])\)',
+    rows = re.findall(r'_\((\w+),\s*"(\w+)",[^()]*\b([01])\)',
                       text.replace("\\\n", "\n"))
-    implemented = {name for name, flag in rows if flag == "1"}
+
+    text = (ROOT / "src/http/ngx_http_s3_habitual.c").read_text()
+    symbols = set(re.findall(r"\{ S3_OP_(\w+),", text)) - {"NONE"}
+    habitual = {name for symbol, name, flag in rows if symbol in symbols}
+    assert len(habitual) == len(symbols)
+    assert habitual <= {name for _, name, flag in rows if flag == "1"}
+
+    implemented = {name for _, name, flag in rows if flag == "1"} - habitual
     assert len(implemented) >= 10
+
+    answered = re.search(r"^Answered as .*?: (.*?)\.", DOCUMENT,
+                         re.M | re.S)[1]
+    assert set(re.findall(r"\w+", answered)) == habitual
 
     supported = re.search(r"^Supported: (.*?)\.", DOCUMENT, re.M | re.S)[1]
     assert set(re.findall(r"\w+", supported)) == implemented
