@@ -131,6 +131,10 @@ typedef size_t (*ngx_http_s3_sink_pt)(ngx_http_s3_ctx_t *ctx,
 typedef void (*ngx_http_s3_next_pt)(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 
+/* calls off what an operation has asked for by calls of its own; called by
+ * ngx_http_s3_release(), once */
+typedef void (*ngx_http_s3_cancel_pt)(ngx_http_s3_ctx_t *ctx);
+
 /* a document is there, see ngx_http_s3_read_document() */
 typedef ngx_int_t (*ngx_http_s3_document_pt)(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
@@ -158,6 +162,7 @@ struct ngx_http_s3_ctx_s {
     ngx_event_t                   timer;
     s3_call_t                     call;
     ngx_http_s3_answer_pt         answer;     /* to the call */
+    ngx_http_s3_cancel_pt         cancel;     /* what else is under way */
     s3_upload_t                  *upload;
     s3_download_t                *download;
     ngx_uint_t                    attempts;
@@ -361,6 +366,13 @@ const s3_checksum_info_t *ngx_http_s3_checksum_read(s3_slice_t row,
     s3_checksum_e *algorithm, const u_char **digest, ngx_str_t *type);
 /* x-amz-checksum-NAME and x-amz-checksum-type */
 ngx_int_t ngx_http_s3_add_checksum(ngx_http_request_t *r, s3_slice_t row);
+/*
+ * x-amz-version-id: null, where versionId=null was asked for: S3 tells the
+ * version that was asked for, and an unversioned bucket has no other (for
+ * DeleteObject see github.com/minio/minio, pull request 11090).
+ */
+ngx_int_t ngx_http_s3_add_version(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
 /* "etag" in quotes */
 ngx_int_t ngx_http_s3_add_etag(ngx_http_request_t *r, ngx_str_t *etag);
 
@@ -425,6 +437,8 @@ ngx_int_t ngx_http_s3_put_object(ngx_http_request_t *r,
 ngx_int_t ngx_http_s3_get_object(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 ngx_int_t ngx_http_s3_delete_object(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_delete_objects(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 /* any operation that has a row in its table, else NotImplemented */
 ngx_int_t ngx_http_s3_habitual(ngx_http_request_t *r,

@@ -78,5 +78,9 @@ ngx_http_s3_delete_done(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         return ngx_http_s3_failed(ctx, status);
     }
 
+    if (ngx_http_s3_add_version(r, ctx) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     return ngx_http_s3_send_empty(r, ctx, NGX_HTTP_NO_CONTENT);
 }

@@ -226,7 +226,9 @@ ngx_http_s3_get_headers(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         return rc;
     }
 
-    if (ngx_http_s3_add_etag(r, etag) != NGX_OK) {
+    if (ngx_http_s3_add_etag(r, etag) != NGX_OK
+        || ngx_http_s3_add_version(r, ctx) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

@@ -553,6 +553,9 @@ ngx_http_s3_content_handler(ngx_http_request_t *r)
     case S3_OP_DELETE_OBJECT:
         return ngx_http_s3_delete_object(r, ctx);
 
+    case S3_OP_DELETE_OBJECTS:
+        return ngx_http_s3_delete_objects(r, ctx);
+
     default:
         return ngx_http_s3_habitual(r, ctx);
     }
@@ -705,6 +708,11 @@ ngx_http_s3_release(ngx_http_s3_ctx_t *ctx)
         if (client) {
             s3_client_cancel(client, &ctx->call);
         }
+    }
+
+    if (ctx->cancel) {
+        ctx->cancel(ctx);
+        ctx->cancel = NULL;
     }
 
     if (ctx->upload) {

@@ -273,6 +273,21 @@ ngx_http_s3_add_checksum(ngx_http_request_t *r, s3_slice_t row)
 
 
 ngx_int_t
+ngx_http_s3_add_version(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    ngx_str_t  value;
+
+    if (s3_target_arg(&ctx->target, "versionId") == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_str_set(&value, "null");
+
+    return ngx_http_s3_add_header(r, "x-amz-version-id", &value);
+}
+
+
+ngx_int_t
 ngx_http_s3_add_etag(ngx_http_request_t *r, ngx_str_t *etag)
 {
     ngx_table_elt_t  *h;

@@ -197,7 +197,7 @@ typedef enum {
     _(LIST_MULTIPART_UPLOADS, "ListMultipartUploads", GET, BUCKET,           \
       "uploads", "s3:ListBucketMultipartUploads", NONE, 0)                   \
     _(DELETE_OBJECTS, "DeleteObjects", POST, BUCKET, "delete",               \
-      "s3:DeleteObject", XML, 0)                                             \
+      "s3:DeleteObject", XML, 1)                                             \
     _(CREATE_SESSION, "CreateSession", GET, BUCKET, "session",               \
       "s3express:CreateSession", NONE, 0)                                    \
                                                                              \
