@@ -25,6 +25,14 @@
 
 #define S3_GENERATION_AGAIN   1000      /* ms, where a disk is full */
 
+/*
+ * Bytes of effects past which a batch takes no more commits.  One alone may
+ * have some 40,000 effects (COMPLETE of 10,000 parts over an object of as
+ * many), so that a batch has at most half of what a change's number has room
+ * for (an effect is not under 26 bytes).
+ */
+#define S3_BATCH_EFFECTS      (8 * 1024 * 1024)
+
 
 static s3_question_t *s3_question_internal(s3_process_t *p,
     const s3_commit_t *commit);
@@ -32,6 +40,7 @@ static void s3_commit_check(s3_process_t *p, s3_commit_t *commit);
 static void s3_batch_decide(s3_batch_t *b);
 static void s3_batch_decide_run(s3_op_t *op);
 static void s3_batch_decide_finish(s3_op_t *op);
+static void s3_batch_put_back(s3_batch_t *b, unsigned n);
 static void s3_batch_prepare(s3_batch_t *b, s3_disk_t *lead);
 static void s3_batch_prepare_run(s3_op_t *op);
 static void s3_batch_prepare_finish(s3_op_t *op);
@@ -133,8 +142,8 @@ s3_commit_check(s3_process_t *p, s3_commit_t *commit)
     uint64_t  valid;
 
     if (commit->op != S3_COMMIT_REPAIRED
-        && (commit->op != S3_COMMIT_PUT || commit->is_inline
-            || commit->size == 0))
+        && ((commit->op != S3_COMMIT_PUT && commit->op != S3_COMMIT_PART)
+            || commit->is_inline || commit->size == 0))
     {
         return;
     }
@@ -298,6 +307,7 @@ s3_batch_start(s3_process_t *p)
         b->questions[b->n++] = q;
     }
 
+    b->taken = b->n;
     b->deciding = 1;
     s3_batch_decide(b);
 }
@@ -329,7 +339,7 @@ s3_batch_op_free(s3_op_t *op)
     b = op->data;
 
     if (--b->refs == 0) {
-        for (i = 0; i < b->n; i++) {
+        for (i = 0; i < b->taken; i++) {
             s3_question_free(b->questions[i]);
         }
 
@@ -384,14 +394,17 @@ s3_batch_decide_run(s3_op_t *op)
 
     /* the verdicts stand before the effects, behind a place of fixed size */
 
-    if (s3_buf_reserve(&op->out, b->n * sizeof(s3_verdict_t)) == NULL) {
+    if (s3_buf_reserve(&op->out, b->taken * sizeof(s3_verdict_t)) == NULL) {
         op->task.error = ENOMEM;
         return;
     }
 
     rc = s3_index_begin(index);
 
-    for (i = 0; rc == 0 && i < b->n; i++) {
+    for (i = 0;
+         rc == 0 && i < b->taken && op->out.len < S3_BATCH_EFFECTS;
+         i++)
+    {
         memset(&verdict, 0, sizeof(s3_verdict_t));
 
         rc = s3_index_decide(index, &b->questions[i]->commit,
@@ -401,13 +414,15 @@ s3_batch_decide_run(s3_op_t *op)
                sizeof(s3_verdict_t));
     }
 
+    op->cursor = i;
+
     if (rc == 0) {
         rc = op->out.error;
     }
 
     if (rc == 0) {
-        effects.data = op->out.data + b->n * sizeof(s3_verdict_t);
-        effects.len = op->out.len - b->n * sizeof(s3_verdict_t);
+        effects.data = op->out.data + b->taken * sizeof(s3_verdict_t);
+        effects.len = op->out.len - b->taken * sizeof(s3_verdict_t);
 
         op->position = b->position;
         s3_index_digest(&b->before, &op->position, effects);
@@ -458,8 +473,10 @@ s3_batch_decide_finish(s3_op_t *op)
         return;
     }
 
-    head = b->n * sizeof(s3_verdict_t);
+    head = b->taken * sizeof(s3_verdict_t);
     memcpy(b->verdicts, op->out.data, head);
+
+    s3_batch_put_back(b, (unsigned) op->cursor);
     b->position = op->position;
     b->effects.len = 0;
     s3_buf_bytes(&b->effects, op->out.data + head, op->out.len - head);
@@ -470,6 +487,33 @@ s3_batch_decide_finish(s3_op_t *op)
 
     b->deciding = 0;
     s3_batch_prepare(b, op->drive->disk);
+}
+
+
+/*
+ * Those that found no room are the next batch's first.  They stay this one's
+ * too, until its last thread is back: a lead that hangs may still read them.
+ */
+
+static void
+s3_batch_put_back(s3_batch_t *b, unsigned n)
+{
+    unsigned        i;
+    s3_process_t   *p;
+    s3_question_t  *q;
+
+    p = b->process;
+
+    for (i = b->n; i > n; i--) {
+        q = b->questions[i - 1];
+        q->refs++;
+
+        STAILQ_INSERT_HEAD(&p->queue, q, link);
+        p->queued++;
+        p->queued_bytes += q->len;
+    }
+
+    b->n = n;
 }
 
 

@@ -175,7 +175,9 @@ typedef struct s3_questions_s   s3_questions_t;
 struct s3_batch_s {
     s3_process_t          *process;
     unsigned               refs;         /* the brain, and operations */
-    unsigned               n;
+    unsigned               n;            /* decided in it */
+    unsigned               taken;        /* held by it, of which some may
+                                            have found no room */
     s3_question_t         *questions[S3_BATCH_MAX];
     s3_verdict_t           verdicts[S3_BATCH_MAX];
     s3_position_t          before;
@@ -262,6 +264,8 @@ struct s3_process_s {
     uint64_t               next_collect;
     int                    collecting;
     int                    collect_due;
+    int                    reaping;
+    uint64_t               next_reap;
     int                    repair_due;
     uint64_t               next_repair;
     uint8_t                heal_session[16];

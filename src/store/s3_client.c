@@ -941,6 +941,8 @@ s3_client_answer(s3_client_t *c, s3_ask_t *ask, const s3_msg_t *msg,
     s3_upload_t      *upload;
     s3_bucket_t      *buckets;
     s3_list_entry_t  *entries;
+    s3_part_t        *parts;
+    s3_upload_entry_t  *uploads;
 
     if (ask->type == S3_MSG_COMMIT && ask->outcome
         && msg->status == S3_STORE_UNKNOWN)
@@ -982,12 +984,16 @@ s3_client_answer(s3_client_t *c, s3_ask_t *ask, const s3_msg_t *msg,
     call->page = answer.page;
     call->buckets = answer.buckets;
     call->nbuckets = answer.nbuckets;
+    call->parts = answer.parts;
+    call->uploads = answer.uploads;
     call->ctx = NULL;
 
     /* the call may be gone when its handler returns */
 
     entries = call->page.entries;
     buckets = call->buckets;
+    parts = call->parts.parts;
+    uploads = call->uploads.entries;
 
     c->active--;
 
@@ -1017,6 +1023,8 @@ s3_client_answer(s3_client_t *c, s3_ask_t *ask, const s3_msg_t *msg,
 
     free(entries);
     free(buckets);
+    free(parts);
+    free(uploads);
 
     if (ask->pin != NULL) {
         s3_pin_release(c, ask->pin);
@@ -1080,6 +1088,14 @@ s3_client_read(s3_call_t *call, unsigned type, const uint8_t *p, size_t len)
 
     case S3_MSG_BUCKETS:
         rc = s3_client_read_buckets(call, &r);
+        break;
+
+    case S3_MSG_PARTS:
+        rc = s3_read_part_page(&r, &call->parts);
+        break;
+
+    case S3_MSG_UPLOADS:
+        rc = s3_read_upload_page(&r, &call->uploads);
         break;
 
     default: /* S3_MSG_LIST */
@@ -1347,6 +1363,43 @@ s3_client_list(s3_client_t *c, s3_call_t *call, const s3_list_query_t *query)
 
     at = s3_msg_begin(&ask->message, S3_MSG_LIST, ask->request, 0);
     s3_write_list_query(&ask->message, query);
+
+    return s3_ask_start(c, ask, at, call);
+}
+
+
+int
+s3_client_parts(s3_client_t *c, s3_call_t *call, const s3_part_query_t *query)
+{
+    size_t     at;
+    s3_ask_t  *ask;
+
+    ask = s3_ask_create(c, S3_MSG_PARTS);
+    if (ask == NULL) {
+        return S3_STORE_BUSY;
+    }
+
+    at = s3_msg_begin(&ask->message, S3_MSG_PARTS, ask->request, 0);
+    s3_write_part_query(&ask->message, query);
+
+    return s3_ask_start(c, ask, at, call);
+}
+
+
+int
+s3_client_uploads(s3_client_t *c, s3_call_t *call,
+    const s3_upload_query_t *query)
+{
+    size_t     at;
+    s3_ask_t  *ask;
+
+    ask = s3_ask_create(c, S3_MSG_UPLOADS);
+    if (ask == NULL) {
+        return S3_STORE_BUSY;
+    }
+
+    at = s3_msg_begin(&ask->message, S3_MSG_UPLOADS, ask->request, 0);
+    s3_write_upload_query(&ask->message, query);
 
     return s3_ask_start(c, ask, at, call);
 }

@@ -168,9 +168,9 @@ size_t s3_upload_write(s3_upload_t *u, const void *p, size_t len);
 int s3_upload_finish(s3_upload_t *u);
 
 /*
- * After FINISHED: as s3_client_commit() with what the upload wrote: op is
- * S3_COMMIT_PUT or, of a part, S3_COMMIT_PART; size, is_inline, data, shard_id, mask, generation, geometry
- * are filled in.  S3_STORE_OK: the upload is gone when call->handler is
+ * After FINISHED: as s3_client_commit() with what the upload wrote: op
+ * (S3_COMMIT_PUT or, of a part, S3_COMMIT_PART), size, is_inline, data,
+ * shard_id, mask, generation, geometry are filled in.  S3_STORE_OK: the upload is gone when call->handler is
  * called or the call cancelled (its shards are removed then only if the
  * commit was not sent).  Else nothing has changed: the upload is to be
  * aborted.

@@ -20,6 +20,10 @@
 typedef struct s3_index_s   s3_index_t;
 
 
+/* ms that a completed upload is remembered, for who asks again */
+#define S3_UPLOAD_KEPT   (24 * 3600 * 1000)
+
+
 /* where an index stands */
 typedef struct {
     uint64_t    generation;
@@ -101,8 +105,12 @@ int s3_index_begin(s3_index_t *index);
  *                   goes with its last slot.
  *     REPAIRED      Sets bits of mask on the extent; NO_SUCH_KEY where it is
  *                   gone: the repaired shard is to be unlinked.
+ *     REAP          Some of the uploads that were completed S3_UPLOAD_KEPT ms
+ *                   before commit->mtime are forgotten; or (gone) of those in
+ *                   a bucket that is no more, their parts with them.
+ *                   NO_SUCH_UPLOAD: there are no more of them.
  *     any with      That status (the store process's) is the verdict, and the
- *     refuse        shards of a PUT become garbage.
+ *     refuse        shards of a PUT or PART become garbage.
  */
 int s3_index_decide(s3_index_t *index, const s3_commit_t *commit,
     uint64_t sequence, s3_buf_t *effects, s3_verdict_t *verdict);
@@ -165,6 +173,12 @@ int s3_index_buckets(s3_index_t *index, s3_slice_t after, uint32_t max,
     uint64_t *sequence, s3_buf_t *answer);    /* u32 count, buckets by name */
 int s3_index_list(s3_index_t *index, const s3_list_query_t *query,
     uint64_t *sequence, int *status, s3_buf_t *answer);      /* list page */
+/* part page */
+int s3_index_parts(s3_index_t *index, const s3_part_query_t *query,
+    uint64_t *sequence, int *status, s3_buf_t *answer);
+/* upload page */
+int s3_index_uploads(s3_index_t *index, const s3_upload_query_t *query,
+    uint64_t *sequence, int *status, s3_buf_t *answer);
 /* S3_STORE_UNKNOWN where there is no such verdict */
 int s3_index_outcome(s3_index_t *index, const uint8_t session[16],
     uint64_t request, uint64_t *sequence, int *status,
@@ -207,6 +221,11 @@ int s3_index_members(s3_index_t *index, uint64_t since[S3_MAX_DISKS]);
  */
 int s3_index_holes(s3_index_t *index, uint64_t slots,
     const uint8_t *after, s3_shard_row_t *rows, unsigned max, unsigned *n);
+
+/* whether there is something for REAP at that time (mtime), and in which
+ * bucket (its gone) */
+int s3_index_reapable(s3_index_t *index, int64_t mtime, int *found,
+    uint64_t *gone);
 
 /* sessions that have verdicts, up to max, 16 bytes each */
 int s3_index_sessions(s3_index_t *index, uint8_t (*sessions)[16],

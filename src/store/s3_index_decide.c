@@ -5,6 +5,7 @@
 
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,45 +16,19 @@
 #define S3_ACKED_STEP    256
 
 
-typedef struct {
-    s3_index_t         *index;
-    const s3_commit_t  *commit;
-    uint64_t            sequence;
-    s3_buf_t           *effects;
-    int                 status;
-} s3_decision_t;
-
-
 static int s3_decide_op(s3_decision_t *d);
 static int s3_decide_put(s3_decision_t *d);
 static int s3_decide_delete(s3_decision_t *d);
+static int s3_decide_copy(s3_decision_t *d);
+static int s3_decide_source(s3_decision_t *d, uint64_t *size);
 static int s3_decide_create_bucket(s3_decision_t *d);
 static int s3_decide_delete_bucket(s3_decision_t *d);
 static int s3_decide_generation(s3_decision_t *d);
 static int s3_decide_garbage(s3_decision_t *d);
 static int s3_decide_repaired(s3_decision_t *d);
-static int s3_decide_bucket(s3_decision_t *d, int64_t *id);
-static int s3_decide_object(s3_decision_t *d, int64_t bucket, int *found,
-    uint8_t *data_id);
-static int s3_decide_used(s3_decision_t *d, int *used);
-static int s3_decide_refuse(s3_decision_t *d);
-static int s3_decide_unref(s3_decision_t *d, const uint8_t *data_id);
-static int s3_decide_unref_parts(s3_decision_t *d, const uint8_t *data_id);
 static int s3_decide_verdict(s3_decision_t *d);
 static int s3_decide_forget(s3_decision_t *d, int64_t below);
 static int s3_decide_number(s3_decision_t *d, int64_t *number);
-
-
-static s3_slice_t
-s3_id(const uint8_t *id)
-{
-    s3_slice_t  s;
-
-    s.data = id;
-    s.len = 16;
-
-    return s;
-}
 
 
 static int
@@ -148,6 +123,24 @@ s3_decide_op(s3_decision_t *d)
     case S3_COMMIT_DELETE:
         return s3_decide_delete(d);
 
+    case S3_COMMIT_COPY:
+        return s3_decide_copy(d);
+
+    case S3_COMMIT_CREATE_UPLOAD:
+        return s3_decide_create_upload(d);
+
+    case S3_COMMIT_PART:
+        return s3_decide_part(d);
+
+    case S3_COMMIT_COMPLETE:
+        return s3_decide_complete(d);
+
+    case S3_COMMIT_ABORT:
+        return s3_decide_abort(d);
+
+    case S3_COMMIT_REAP:
+        return s3_decide_reap(d);
+
     case S3_COMMIT_CREATE_BUCKET:
         return s3_decide_create_bucket(d);
 
@@ -210,7 +203,7 @@ s3_decide_put(s3_decision_t *d)
         return 0;
     }
 
-    err = s3_decide_bucket(d, &bucket);
+    err = s3_decide_bucket(d, d->commit->bucket, &bucket);
 
     if (err == 0 && d->status == S3_STORE_OK) {
         err = s3_decide_object(d, bucket, &found, old);
@@ -293,7 +286,7 @@ s3_decide_delete(s3_decision_t *d)
     uint8_t     old[16];
     s3_value_t  row[S3_COLUMNS_MAX];
 
-    err = s3_decide_bucket(d, &bucket);
+    err = s3_decide_bucket(d, d->commit->bucket, &bucket);
 
     if (err == 0 && d->status == S3_STORE_OK) {
         err = s3_decide_object(d, bucket, &found, old);
@@ -318,13 +311,156 @@ s3_decide_delete(s3_decision_t *d)
 }
 
 
+/*
+ * The data gets a second name: no byte of it is copied, and it goes with the
+ * last of its names.
+ */
+
 static int
-s3_decide_bucket(s3_decision_t *d, int64_t *id)
+s3_decide_copy(s3_decision_t *d)
+{
+    int                 err, found, used;
+    int64_t             bucket;
+    uint8_t             old[16];
+    uint64_t            size;
+    s3_value_t          row[S3_COLUMNS_MAX];
+    const s3_commit_t  *c;
+
+    c = d->commit;
+
+    if (c->key.len == 0 || c->key.len > S3_KEY_MAX) {
+        d->status = S3_STORE_BAD_REQUEST;
+        return 0;
+    }
+
+    err = s3_decide_bucket(d, c->bucket, &bucket);
+
+    if (err == 0 && d->status == S3_STORE_OK) {
+        err = s3_decide_source(d, &size);
+    }
+
+    if (err == 0 && d->status == S3_STORE_OK) {
+        err = s3_decide_object(d, bucket, &found, old);
+    }
+
+    if (err || d->status != S3_STORE_OK) {
+        return err;
+    }
+
+    if (!found || memcmp(old, c->source, 16) != 0) {
+
+        row[S3_DATA_ID].b = s3_id(c->source);
+
+        err = s3_row_get(d->index, S3_TABLE_DATA, row, &used);
+        if (err) {
+            return err;
+        }
+
+        if (!used) {
+            return s3_index_error(d->index, EBADMSG,
+                                  "an object without data");
+        }
+
+        row[S3_DATA_REFS].n++;
+
+        err = s3_index_emit(d->index, d->effects, S3_EFFECT_PUT,
+                            S3_TABLE_DATA, row);
+
+        if (err == 0 && found) {
+            err = s3_decide_unref(d, old);
+        }
+
+        if (err) {
+            return err;
+        }
+    }
+
+    memset(row, 0, sizeof(row));
+
+    row[S3_OBJECT_BUCKET].n = bucket;
+    row[S3_OBJECT_KEY].b = c->key;
+    row[S3_OBJECT_SIZE].n = (int64_t) size;
+    row[S3_OBJECT_MTIME].n = c->mtime;
+    row[S3_OBJECT_ETAG].b = c->etag;
+    row[S3_OBJECT_CHECKSUM].b = c->checksum;
+    row[S3_OBJECT_DATA_ID].b = s3_id(c->source);
+    row[S3_OBJECT_ATTRS].b = c->attrs;
+    row[S3_OBJECT_META].b = c->meta;
+
+    return s3_index_emit(d->index, d->effects, S3_EFFECT_PUT,
+                         S3_TABLE_OBJECT, row);
+}
+
+
+/* whether the source is still what it was when it was looked at */
+
+static int
+s3_decide_source(s3_decision_t *d, uint64_t *size)
+{
+    int                 rc, err;
+    int64_t             bucket;
+    s3_value_t          row[S3_COLUMNS_MAX];
+    sqlite3_stmt       *stmt;
+    const s3_commit_t  *c;
+
+    c = d->commit;
+    *size = 0;
+
+    err = s3_decide_bucket(d, c->source_bucket, &bucket);
+
+    if (err || d->status != S3_STORE_OK) {
+        return err;
+    }
+
+    stmt = s3_index_stmt(d->index, S3_SQL_OBJECT, &err);
+    if (stmt == NULL) {
+        return err;
+    }
+
+    rc = sqlite3_bind_int64(stmt, 1, bucket);
+
+    if (rc == SQLITE_OK) {
+        rc = s3_bind_blob(stmt, 2, c->source_key.data, c->source_key.len);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+
+    if (rc == SQLITE_ROW) {
+        s3_row_columns(stmt, 0, S3_TABLE_OBJECT, row);
+
+        if (row[S3_OBJECT_FLAGS].n & S3_OBJECT_DELETE_MARKER) {
+            d->status = S3_STORE_NO_SUCH_KEY;
+
+        } else if (!s3_slice_equal(row[S3_OBJECT_DATA_ID].b,
+                                   s3_id(c->source)))
+        {
+            d->status = S3_STORE_CONFLICT;
+        }
+
+        *size = (uint64_t) row[S3_OBJECT_SIZE].n;
+
+    } else if (rc == SQLITE_DONE) {
+        d->status = S3_STORE_NO_SUCH_KEY;
+
+    } else {
+        err = s3_index_fail(d->index, rc);
+    }
+
+    (void) sqlite3_reset(stmt);
+
+    return err;
+}
+
+
+int
+s3_decide_bucket(s3_decision_t *d, s3_slice_t name, int64_t *id)
 {
     int         err, found;
     s3_value_t  row[S3_COLUMNS_MAX];
 
-    row[S3_BUCKET_NAME].b = d->commit->bucket;
+    row[S3_BUCKET_NAME].b = name;
 
     err = s3_row_get(d->index, S3_TABLE_BUCKET, row, &found);
     if (err) {
@@ -347,7 +483,7 @@ s3_decide_bucket(s3_decision_t *d, int64_t *id)
 /* the current object, and the commit's conditions on it; a delete marker
  * stands for no object */
 
-static int
+int
 s3_decide_object(s3_decision_t *d, int64_t bucket, int *found,
     uint8_t *data_id)
 {
@@ -427,7 +563,7 @@ s3_decide_object(s3_decision_t *d, int64_t bucket, int *found,
 
 /* whether the commit's data id stands in some row already */
 
-static int
+int
 s3_decide_used(s3_decision_t *d, int *used)
 {
     int            i, rc, err;
@@ -441,7 +577,11 @@ s3_decide_used(s3_decision_t *d, int *used)
 
     s3_row_release(d->index, S3_TABLE_DATA);
 
-    if (d->commit->is_inline || d->commit->size == 0) {
+    /* of a part the id alone counts: COMPLETE names it, empty or not */
+
+    if (d->commit->op != S3_COMMIT_PART
+        && (d->commit->is_inline || d->commit->size == 0))
+    {
         return err;
     }
 
@@ -478,7 +618,7 @@ s3_decide_used(s3_decision_t *d, int *used)
  * while the shard was written may have a file that no mask ever named.
  */
 
-static int
+int
 s3_decide_bury(s3_decision_t *d, s3_slice_t shard_id, s3_slice_t session,
     int64_t size, int64_t geometry)
 {
@@ -487,6 +627,10 @@ s3_decide_bury(s3_decision_t *d, s3_slice_t shard_id, s3_slice_t session,
 
     if (geometry == 0) {
         return 0;                /* no shards */
+    }
+
+    if (shard_id.len != 16 || session.len != 16) {
+        return s3_index_error(d->index, EBADMSG, "a row without data");
     }
 
     s3_geometry_unpack(geometry, &g);
@@ -503,10 +647,10 @@ s3_decide_bury(s3_decision_t *d, s3_slice_t shard_id, s3_slice_t session,
 }
 
 
-/* the shards of a PUT that is refused: none but the store process may remove
+/* the shards of a commit that is refused: none but the store process may remove
  * them now (ruling 3) */
 
-static int
+int
 s3_decide_refuse(s3_decision_t *d)
 {
     int                 err, used;
@@ -514,7 +658,9 @@ s3_decide_refuse(s3_decision_t *d)
 
     c = d->commit;
 
-    if (c->op != S3_COMMIT_PUT || c->is_inline || c->size == 0) {
+    if ((c->op != S3_COMMIT_PUT && c->op != S3_COMMIT_PART)
+        || c->is_inline || c->size == 0)
+    {
         return 0;
     }
 
@@ -530,11 +676,12 @@ s3_decide_refuse(s3_decision_t *d)
 }
 
 
-static int
+int
 s3_decide_unref(s3_decision_t *d, const uint8_t *data_id)
 {
     int         err, found;
     int64_t     number, parts;
+    unsigned    max;
     s3_value_t  row[S3_COLUMNS_MAX], other[S3_COLUMNS_MAX];
 
     row[S3_DATA_ID].b = s3_id(data_id);
@@ -577,68 +724,11 @@ s3_decide_unref(s3_decision_t *d, const uint8_t *data_id)
     s3_row_release(d->index, S3_TABLE_DATA);
 
     if (err == 0 && parts) {
-        err = s3_decide_unref_parts(d, data_id);
+        max = UINT_MAX;
+        err = s3_decide_bury_parts(d, data_id, &max);
     }
 
     return err;
-}
-
-
-static int
-s3_decide_unref_parts(s3_decision_t *d, const uint8_t *data_id)
-{
-    int            rc, err;
-    uint8_t        shard_id[16], session[16];
-    s3_value_t     row[S3_COLUMNS_MAX];
-    sqlite3_stmt  *stmt;
-
-    for ( ;; ) {
-
-        /* the first each time: a statement must not walk over a table that
-         * changes under it */
-
-        stmt = s3_index_stmt(d->index, S3_SQL_PARTS, &err);
-        if (stmt == NULL) {
-            return err;
-        }
-
-        rc = s3_bind_blob(stmt, 1, data_id, 16);
-
-        if (rc == SQLITE_OK) {
-            rc = sqlite3_step(stmt);
-        }
-
-        if (rc != SQLITE_ROW) {
-            (void) sqlite3_reset(stmt);
-            return rc == SQLITE_DONE ? 0 : s3_index_fail(d->index, rc);
-        }
-
-        s3_row_columns(stmt, 0, S3_TABLE_PART, row);
-
-        if (row[S3_PART_SHARD_ID].b.len != 16
-            || row[S3_PART_SESSION].b.len != 16)
-        {
-            (void) sqlite3_reset(stmt);
-            return s3_index_error(d->index, EBADMSG, "a part without data");
-        }
-
-        memcpy(shard_id, row[S3_PART_SHARD_ID].b.data, 16);
-        memcpy(session, row[S3_PART_SESSION].b.data, 16);
-        (void) sqlite3_reset(stmt);
-
-        err = s3_decide_bury(d, s3_id(shard_id), s3_id(session),
-                             row[S3_PART_SIZE].n, row[S3_PART_GEOMETRY].n);
-
-        if (err == 0) {
-            row[S3_PART_DATA_ID].b = s3_id(data_id);
-            err = s3_index_emit(d->index, d->effects, S3_EFFECT_DELETE,
-                                S3_TABLE_PART, row);
-        }
-
-        if (err) {
-            return err;
-        }
-    }
 }
 
 
@@ -695,7 +785,7 @@ s3_decide_delete_bucket(s3_decision_t *d)
     s3_value_t     row[S3_COLUMNS_MAX];
     sqlite3_stmt  *stmt;
 
-    err = s3_decide_bucket(d, &id);
+    err = s3_decide_bucket(d, d->commit->bucket, &id);
 
     if (err || d->status != S3_STORE_OK) {
         return err;

@@ -5,8 +5,9 @@
 /*
  * What the files of the index share: s3_index.c (connection, batch),
  * s3_index_row.c (tables, rows, effects), s3_index_decide.c (what a commit
- * means), s3_index_catchup.c (bringing a laggard forward), s3_index_read.c
- * (look-ups, housekeeping), s3_index_list.c (pages of lists).
+ * means), s3_index_multipart.c (the same of multipart uploads),
+ * s3_index_catchup.c (bringing a laggard forward), s3_index_read.c (look-ups,
+ * housekeeping), s3_index_list.c (pages of lists).
  *
  * A row is an array of values in the order of its table's columns, the
  * primary key first.  The tables stand once, in s3_index_tables[]: their SQL,
@@ -72,6 +73,9 @@ enum { S3_INLINE_ID, S3_INLINE_BYTES };
 enum { S3_PART_DATA_ID, S3_PART_NUMBER, S3_PART_OFFSET, S3_PART_SIZE,
        S3_PART_MTIME, S3_PART_ETAG, S3_PART_CHECKSUM, S3_PART_SHARD_ID,
        S3_PART_SESSION, S3_PART_MASK, S3_PART_GEOMETRY, S3_PART_ATTRS };
+enum { S3_UPLOAD_BUCKET, S3_UPLOAD_KEY, S3_UPLOAD_ID, S3_UPLOAD_STATE,
+       S3_UPLOAD_INITIATED, S3_UPLOAD_CHECKSUM, S3_UPLOAD_ATTRS,
+       S3_UPLOAD_META, S3_UPLOAD_RESULT };
 enum { S3_GARBAGE_SEQUENCE, S3_GARBAGE_SHARD_ID, S3_GARBAGE_SESSION,
        S3_GARBAGE_MASK, S3_GARBAGE_SIZE, S3_GARBAGE_GEOMETRY };
 enum { S3_VERDICT_SESSION, S3_VERDICT_REQUEST, S3_VERDICT_STATUS,
@@ -120,7 +124,9 @@ typedef enum {
     S3_SQL_ROLLBACK,
     S3_SQL_OBJECT,
     S3_SQL_BUCKET_USED,
+    S3_SQL_BUCKET_BY_ID,
     S3_SQL_PARTS,
+    S3_SQL_PARTS_AFTER,
     S3_SQL_PART_BY_SHARD,
     S3_SQL_GARBAGE_BY_SHARD,
     S3_SQL_VERDICTS,
@@ -131,6 +137,10 @@ typedef enum {
     S3_SQL_CHANGES,
     S3_SQL_BUCKETS,
     S3_SQL_LIST,
+    S3_SQL_UPLOADS,
+    S3_SQL_UPLOAD_OF,
+    S3_SQL_UPLOAD_BUCKETS,
+    S3_SQL_COMPLETED,
     S3_SQL_GARBAGE,
     S3_SQL_HOLES,
     S3_SQL_PART_HOLES,
@@ -234,6 +244,56 @@ int s3_row_read_key(s3_slice_t key, s3_table_e table, s3_value_t *row);
  * or the table has no second index */
 char *s3_table_create(s3_table_e table);
 char *s3_table_create_index(s3_table_e table);
+
+
+/* s3_index_decide.c: a commit being decided */
+
+typedef struct {
+    s3_index_t         *index;
+    const s3_commit_t  *commit;
+    uint64_t            sequence;
+    s3_buf_t           *effects;
+    int                 status;
+} s3_decision_t;
+
+static inline s3_slice_t
+s3_id(const uint8_t *id)
+{
+    s3_slice_t  s;
+
+    s.data = id;
+    s.len = 16;
+
+    return s;
+}
+
+/* the bucket's id, or NO_SUCH_BUCKET as d->status */
+int s3_decide_bucket(s3_decision_t *d, s3_slice_t name, int64_t *id);
+/* the current object of the commit's key, and its conditions */
+int s3_decide_object(s3_decision_t *d, int64_t bucket, int *found,
+    uint8_t *data_id);
+/* the commit's shards may be another's already */
+int s3_decide_used(s3_decision_t *d, int *used);
+/* what a refusal leaves of a commit with shards */
+int s3_decide_refuse(s3_decision_t *d);
+/* shards that no row names any more */
+int s3_decide_bury(s3_decision_t *d, s3_slice_t shard_id,
+    s3_slice_t session, int64_t size, int64_t geometry);
+/* an object less has that data */
+int s3_decide_unref(s3_decision_t *d, const uint8_t *data_id);
+
+
+/* s3_index_multipart.c */
+
+int s3_decide_create_upload(s3_decision_t *d);
+int s3_decide_part(s3_decision_t *d);
+int s3_decide_complete(s3_decision_t *d);
+int s3_decide_abort(s3_decision_t *d);
+int s3_decide_reap(s3_decision_t *d);
+/* up to *max of the parts under that id become garbage; *max: what is left
+ * of it */
+int s3_decide_bury_parts(s3_decision_t *d, const uint8_t *data_id,
+    unsigned *max);
 
 
 #endif /* _S3_INDEX_INTERNAL_H_INCLUDED_ */

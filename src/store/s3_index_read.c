@@ -240,6 +240,10 @@ s3_read_parts(s3_index_t *index, s3_object_t *object)
             return s3_index_error(index, EBADMSG, "parts with a gap");
         }
 
+        if (row[S3_PART_SIZE].n == 0) {
+            continue;            /* it has no shards */
+        }
+
         if (object->nextents == size) {
             size = size ? size * 2 : S3_EXTENTS_STEP;
 
@@ -253,6 +257,7 @@ s3_read_parts(s3_index_t *index, s3_object_t *object)
 
         e = &object->extents[object->nextents++];
 
+        e->number = (uint32_t) row[S3_PART_NUMBER].n;
         e->offset = offset;
         e->size = (uint64_t) row[S3_PART_SIZE].n;
         e->mask = (uint64_t) row[S3_PART_MASK].n;
@@ -280,6 +285,298 @@ s3_read_parts(s3_index_t *index, s3_object_t *object)
     }
 
     return 0;
+}
+
+
+/* --- multipart uploads --- */
+
+
+/* which rows of part are asked for; found: into page, blobs are SQLite's
+ * memory until the end of the read */
+
+static int
+s3_read_upload(s3_index_t *index, int64_t bucket,
+    const s3_part_query_t *query, s3_part_page_t *page, int *status)
+{
+    int         err, found;
+    s3_value_t  row[S3_COLUMNS_MAX];
+
+    row[S3_UPLOAD_BUCKET].n = bucket;
+    row[S3_UPLOAD_KEY].b = query->key;
+    row[S3_UPLOAD_ID].b = s3_id(query->upload_id);
+
+    err = s3_row_get(index, S3_TABLE_UPLOAD, row, &found);
+
+    if (err == 0 && !found) {
+
+        /* completed */
+
+        row[S3_UPLOAD_BUCKET].n = -bucket;
+
+        err = s3_row_get(index, S3_TABLE_UPLOAD, row, &found);
+    }
+
+    if (err) {
+        return err;
+    }
+
+    if (!found) {
+        *status = S3_STORE_NO_SUCH_UPLOAD;
+        return 0;
+    }
+
+    page->upload.key = row[S3_UPLOAD_KEY].b;
+    memcpy(page->upload.upload_id, query->upload_id, 16);
+    page->upload.completed = row[S3_UPLOAD_STATE].n != 0;
+    page->upload.initiated = row[S3_UPLOAD_INITIATED].n;
+    page->upload.checksum = row[S3_UPLOAD_CHECKSUM].b;
+    page->upload.attrs = row[S3_UPLOAD_ATTRS].b;
+    page->upload.meta = row[S3_UPLOAD_META].b;
+    page->upload.result = row[S3_UPLOAD_RESULT].b;
+
+    return 0;
+}
+
+
+static int
+s3_read_object_parts(s3_index_t *index, int64_t bucket,
+    const s3_part_query_t *query, s3_part_page_t *page, int *has,
+    int *status)
+{
+    int            rc, err, found;
+    s3_value_t     row[S3_COLUMNS_MAX];
+    sqlite3_stmt  *stmt;
+
+    *has = 0;
+
+    stmt = s3_index_stmt(index, S3_SQL_OBJECT, &err);
+    if (stmt == NULL) {
+        return err;
+    }
+
+    rc = sqlite3_bind_int64(stmt, 1, bucket);
+
+    if (rc == SQLITE_OK) {
+        rc = s3_bind_blob(stmt, 2, query->key.data, query->key.len);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+
+    if (rc == SQLITE_ROW) {
+        s3_row_columns(stmt, 0, S3_TABLE_OBJECT, row);
+    }
+
+    if (rc == SQLITE_DONE
+        || (rc == SQLITE_ROW
+            && (row[S3_OBJECT_FLAGS].n & S3_OBJECT_DELETE_MARKER)))
+    {
+        *status = S3_STORE_NO_SUCH_KEY;
+        return 0;
+    }
+
+    if (rc != SQLITE_ROW) {
+        return s3_index_fail(index, rc);
+    }
+
+    err = s3_read_id(index, row[S3_OBJECT_DATA_ID].b,
+                     page->upload.upload_id);
+    if (err) {
+        return err;
+    }
+
+    row[S3_DATA_ID].b = s3_id(page->upload.upload_id);
+
+    err = s3_row_get(index, S3_TABLE_DATA, row, &found);
+
+    if (err == 0 && !found) {
+        err = s3_index_error(index, EBADMSG, "an object without data");
+    }
+
+    if (err == 0) {
+        *has = row[S3_DATA_PARTS].n != 0;
+    }
+
+    return err;
+}
+
+
+static void
+s3_read_free_parts(s3_part_page_t *page, s3_buf_t *arena)
+{
+    free(page->parts);
+    page->parts = NULL;
+    page->nparts = 0;
+    s3_buf_free(arena);
+}
+
+
+/* up to max rows; etag and checksum are offsets into the arena while it
+ * grows */
+
+static int
+s3_read_part_rows(s3_index_t *index, const s3_part_query_t *query,
+    uint32_t max, s3_part_page_t *page, s3_buf_t *arena)
+{
+    int            rc, err;
+    void          *p;
+    uint32_t       i, size;
+    s3_part_t     *part;
+    s3_value_t     row[S3_COLUMNS_MAX];
+    sqlite3_stmt  *stmt;
+
+    size = 0;
+
+    stmt = s3_index_stmt(index, S3_SQL_PARTS_AFTER, &err);
+    if (stmt == NULL) {
+        return err;
+    }
+
+    rc = s3_bind_blob(stmt, 1, page->upload.upload_id, 16);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_bind_int64(stmt, 2, query->after);
+    }
+
+    /* one more says that there are more */
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_bind_int64(stmt, 3, (int64_t) max + 1);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+
+    for ( /* void */ ; rc == SQLITE_ROW; rc = sqlite3_step(stmt)) {
+
+        if (page->nparts == max) {
+            page->truncated = 1;
+            rc = SQLITE_DONE;
+            break;
+        }
+
+        if (page->nparts == size) {
+            size = size ? size * 2 : S3_EXTENTS_STEP;
+
+            p = realloc(page->parts, size * sizeof(s3_part_t));
+            if (p == NULL) {
+                return s3_index_error(index, ENOMEM, "no memory");
+            }
+
+            page->parts = p;
+        }
+
+        s3_row_columns(stmt, 0, S3_TABLE_PART, row);
+
+        part = &page->parts[page->nparts++];
+
+        part->number = (uint32_t) row[S3_PART_NUMBER].n;
+        part->size = (uint64_t) row[S3_PART_SIZE].n;
+        part->mtime = row[S3_PART_MTIME].n;
+
+        err = s3_read_id(index, row[S3_PART_SHARD_ID].b, part->shard_id);
+        if (err) {
+            return err;
+        }
+
+        part->etag.data = (const uint8_t *) (uintptr_t) arena->len;
+        part->etag.len = row[S3_PART_ETAG].b.len;
+        s3_buf_bytes(arena, row[S3_PART_ETAG].b.data, part->etag.len);
+
+        part->checksum.data = (const uint8_t *) (uintptr_t) arena->len;
+        part->checksum.len = row[S3_PART_CHECKSUM].b.len;
+        s3_buf_bytes(arena, row[S3_PART_CHECKSUM].b.data,
+                     part->checksum.len);
+
+        if (arena->error) {
+            return s3_index_error(index, arena->error, "no room for parts");
+        }
+    }
+
+    if (rc != SQLITE_DONE) {
+        return s3_index_fail(index, rc);
+    }
+
+    for (i = 0; i < page->nparts; i++) {
+        part = &page->parts[i];
+
+        part->etag.data = part->etag.len
+                          ? arena->data + (uintptr_t) part->etag.data : NULL;
+        part->checksum.data = part->checksum.len
+                              ? arena->data
+                                + (uintptr_t) part->checksum.data
+                              : NULL;
+    }
+
+    return 0;
+}
+
+
+int
+s3_index_parts(s3_index_t *index, const s3_part_query_t *query,
+    uint64_t *sequence, int *status, s3_buf_t *answer)
+{
+    int             err, found, has;
+    int64_t         bucket;
+    s3_buf_t        arena;
+    s3_value_t      row[S3_COLUMNS_MAX];
+    s3_part_page_t  page;
+
+    *status = S3_STORE_OK;
+
+    memset(&page, 0, sizeof(s3_part_page_t));
+    memset(&arena, 0, sizeof(s3_buf_t));
+
+    err = s3_index_read_begin(index, sequence);
+    if (err) {
+        return err;
+    }
+
+    row[S3_BUCKET_NAME].b = query->bucket;
+    has = 0;
+
+    err = s3_row_get(index, S3_TABLE_BUCKET, row, &found);
+
+    if (err == 0 && !found) {
+        *status = S3_STORE_NO_SUCH_BUCKET;
+
+    } else if (err == 0) {
+        bucket = row[S3_BUCKET_ID].n;
+
+        if (query->of_object) {
+            err = s3_read_object_parts(index, bucket, query, &page, &has,
+                                       status);
+
+        } else {
+            err = s3_read_upload(index, bucket, query, &page, status);
+
+            /* of one that is completed they are the object's */
+
+            has = *status == S3_STORE_OK && !page.upload.completed;
+        }
+    }
+
+    if (err == 0 && has && query->max) {
+        err = s3_read_part_rows(index, query,
+                                query->max < S3_PARTS_MAX ? query->max
+                                                          : S3_PARTS_MAX,
+                                &page, &arena);
+    }
+
+    if (err == 0 && *status == S3_STORE_OK) {
+        s3_write_part_page(answer, &page);
+
+        if (answer->error) {
+            err = s3_index_error(index, answer->error,
+                                 "no room for an answer");
+        }
+    }
+
+    s3_read_free_parts(&page, &arena);
+
+    return s3_index_read_end(index, err);
 }
 
 
@@ -551,11 +848,115 @@ s3_index_shard_known(s3_index_t *index, const uint8_t shard_id[16],
                 rc = sqlite3_step(stmt);
             }
 
-            *known = rc == SQLITE_ROW;
+            if (rc == SQLITE_ROW) {
+                s3_row_columns(stmt, 0, S3_TABLE_PART, row);
+                *known = row[S3_PART_GEOMETRY].n != 0;
+            }
 
             if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
                 err = s3_index_fail(index, rc);
             }
+        }
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
+static int
+s3_read_number(s3_index_t *index, s3_sql_e sql, int64_t arg, int64_t *value,
+    int *found)
+{
+    int            rc, err;
+    sqlite3_stmt  *stmt;
+
+    *value = 0;
+
+    stmt = s3_index_stmt(index, sql, &err);
+    if (stmt == NULL) {
+        return err;
+    }
+
+    rc = sqlite3_bind_int64(stmt, 1, arg);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+
+    *found = rc == SQLITE_ROW;
+
+    if (*found) {
+        *value = sqlite3_column_int64(stmt, 0);
+    }
+
+    err = rc == SQLITE_ROW || rc == SQLITE_DONE ? 0
+                                                : s3_index_fail(index, rc);
+
+    (void) sqlite3_reset(stmt);
+
+    return err;
+}
+
+
+int
+s3_index_reapable(s3_index_t *index, int64_t mtime, int *found,
+    uint64_t *gone)
+{
+    int            rc, err, there;
+    int64_t        bucket, known;
+    uint64_t       sequence;
+    sqlite3_stmt  *stmt;
+
+    *found = 0;
+    *gone = 0;
+
+    err = s3_index_read_begin(index, &sequence);
+    if (err) {
+        return err;
+    }
+
+    stmt = s3_index_stmt(index, S3_SQL_COMPLETED, &err);
+    if (stmt == NULL) {
+        return s3_index_read_end(index, err);
+    }
+
+    rc = sqlite3_bind_int64(stmt, 1, mtime - S3_UPLOAD_KEPT);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_bind_int64(stmt, 2, 1);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+
+    if (rc == SQLITE_ROW) {
+        *found = 1;
+
+    } else if (rc != SQLITE_DONE) {
+        err = s3_index_fail(index, rc);
+    }
+
+    /* from one bucket to the next: as many seeks as buckets, however many
+     * uploads they have; those that are completed have negative numbers */
+
+    bucket = 0;
+
+    while (err == 0 && !*found) {
+
+        err = s3_read_number(index, S3_SQL_UPLOAD_BUCKETS, bucket, &bucket,
+                             &there);
+
+        if (err || !there) {
+            break;
+        }
+
+        err = s3_read_number(index, S3_SQL_BUCKET_BY_ID, bucket, &known,
+                             &there);
+
+        if (err == 0 && !known) {
+            *found = 1;
+            *gone = (uint64_t) bucket;
         }
     }
 

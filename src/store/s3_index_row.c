@@ -31,7 +31,7 @@
 const s3_table_t  s3_index_tables[S3_TABLES] = {
 
     [S3_TABLE_BUCKET] = { "bucket", "biib", 1,
-        "name,id,created,config", NULL },
+        "name,id,created,config", "id" },
 
     [S3_TABLE_OBJECT] = { "object", "ibbiiibbbbb", 3,
         "bucket,key,version,flags,size,mtime,etag,checksum,data_id,"
@@ -49,7 +49,7 @@ const s3_table_t  s3_index_tables[S3_TABLES] = {
 
     [S3_TABLE_UPLOAD] = { "upload", "ibbiibbbb", 3,
         "bucket,key,upload_id,state,initiated,checksum,attrs,meta,result",
-        NULL },
+        "state" },
 
     [S3_TABLE_GARBAGE] = { "garbage", "ibbiii", 2,
         "sequence,shard_id,session,mask,size,geometry", "shard_id" },
@@ -86,11 +86,16 @@ const char *const  s3_index_sql[S3_SQL_STATEMENTS] = {
         " AND (flags & 2) = 0 LIMIT 1",
 
     [S3_SQL_BUCKET_USED] = "SELECT EXISTS"
-        "(SELECT 1 FROM object WHERE bucket = ?1) OR EXISTS"
-        "(SELECT 1 FROM upload WHERE bucket = ?1)",
+        "(SELECT 1 FROM object WHERE bucket = ?1)",
+
+    [S3_SQL_BUCKET_BY_ID] = "SELECT EXISTS"
+        "(SELECT 1 FROM bucket WHERE id = ?1)",
 
     [S3_SQL_PARTS] = "SELECT * FROM part WHERE data_id = ?1"
         " ORDER BY part_number",
+
+    [S3_SQL_PARTS_AFTER] = "SELECT * FROM part WHERE data_id = ?1"
+        " AND part_number > ?2 ORDER BY part_number LIMIT ?3",
 
     [S3_SQL_PART_BY_SHARD] = "SELECT * FROM part WHERE shard_id = ?1",
 
@@ -116,6 +121,20 @@ const char *const  s3_index_sql[S3_SQL_STATEMENTS] = {
     [S3_SQL_LIST] = "SELECT key, size, mtime, etag, checksum FROM object"
         " WHERE bucket = ?1 AND key >= ?2 AND flags = 0 ORDER BY key",
 
+    [S3_SQL_UPLOADS] = "SELECT key, upload_id, initiated, checksum"
+        " FROM upload WHERE bucket = ?1 AND (key, upload_id) >= (?2, ?3)"
+        " ORDER BY key, upload_id",
+
+    [S3_SQL_UPLOAD_OF] = "SELECT * FROM upload WHERE bucket = ?1"
+        " ORDER BY key, upload_id LIMIT 1",
+
+    [S3_SQL_UPLOAD_BUCKETS] = "SELECT bucket FROM upload WHERE bucket > ?1"
+        " ORDER BY bucket LIMIT 1",
+
+    /* 0: not completed */
+    [S3_SQL_COMPLETED] = "SELECT * FROM upload WHERE state <= ?1"
+        " AND state > 0 ORDER BY state LIMIT ?2",
+
     [S3_SQL_GARBAGE] = "SELECT * FROM garbage WHERE sequence <= ?1"
         " AND (mask & ?2) <> 0 ORDER BY sequence, shard_id LIMIT ?3",
 
@@ -124,7 +143,7 @@ const char *const  s3_index_sql[S3_SQL_STATEMENTS] = {
         " ORDER BY data_id LIMIT ?3",
 
     [S3_SQL_PART_HOLES] = "SELECT * FROM part WHERE shard_id > ?1"
-        " AND (mask & ?2) <> ?2 ORDER BY shard_id LIMIT ?3",
+        " AND size > 0 AND (mask & ?2) <> ?2 ORDER BY shard_id LIMIT ?3",
 
     [S3_SQL_SESSIONS] = "SELECT session FROM verdict WHERE session > ?1"
         " ORDER BY session LIMIT 1",

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include "s3_brain.h"
 
 
@@ -23,6 +24,8 @@
 #define S3_SESSIONS_MAX        1024
 #define S3_KEEPER_GRACE        2000      /* workers have come back by then */
 #define S3_FILES_MAX           4096      /* of a session, a look */
+#define S3_REAP_INTERVAL       60000     /* ms, where there was nothing */
+#define S3_REAP_AGAIN          20        /* ms, where there was more */
 
 
 /* of the shards in a session that its disk's index does not know */
@@ -64,6 +67,10 @@ static void s3_dead_free(s3_op_t *op);
 static void s3_dead_unref(s3_dead_t *dead);
 static void s3_dead_commit(s3_dead_t *dead);
 static void s3_dead_answered(s3_question_t *q, s3_verdict_t *verdict);
+static void s3_reap(s3_process_t *p);
+static void s3_reap_run(s3_op_t *op);
+static void s3_reap_finish(s3_op_t *op);
+static void s3_reap_answered(s3_question_t *q, s3_verdict_t *verdict);
 static void s3_scan_run(s3_op_t *op);
 static void s3_scan_finish(s3_op_t *op);
 static int s3_session_clean(s3_drive_t *drive, const uint8_t session[16],
@@ -88,8 +95,12 @@ s3_settle(s3_process_t *p, const s3_commit_t *commit)
 
     p->collect_due = 1;
 
-    if (commit->op != S3_COMMIT_PUT || commit->is_inline
-        || commit->size == 0 || commit->refuse)
+    if (commit->op == S3_COMMIT_DELETE_BUCKET) {
+        p->next_reap = 0;        /* there may have been uploads in it */
+    }
+
+    if ((commit->op != S3_COMMIT_PUT && commit->op != S3_COMMIT_PART)
+        || commit->is_inline || commit->size == 0 || commit->refuse)
     {
         return;
     }
@@ -160,6 +171,10 @@ s3_keeper_tick(s3_process_t *p)
 
     if (p->collect_due && !p->collecting && p->now >= p->next_collect) {
         s3_collect(p);
+    }
+
+    if (!p->reaping && p->now >= p->next_reap) {
+        s3_reap(p);
     }
 
     for (i = 0; i < p->conf.ndisks; i++) {
@@ -441,6 +456,81 @@ s3_dead_answered(s3_question_t *q, s3_verdict_t *verdict)
     p = q->process;
     p->collecting--;
     p->collect_due |= (verdict->status != S3_STORE_OK);
+}
+
+
+/*
+ * Multipart uploads that nobody can ask for any more: completed a day ago, or
+ * in a bucket that is deleted.  A commit takes a bounded number of rows; the
+ * next one follows while there are more.
+ */
+
+static void
+s3_reap(s3_process_t *p)
+{
+    s3_disk_t  *disk;
+
+    disk = s3_disk_reader(p);
+    if (disk == NULL) {
+        return;
+    }
+
+    p->reaping = 1;
+    p->next_reap = p->now + S3_REAP_INTERVAL;
+
+    s3_op_post(s3_op_create(disk->drive, S3_LANE_HOUSE, s3_reap_run,
+                            s3_reap_finish, NULL));
+}
+
+
+static void
+s3_reap_run(s3_op_t *op)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_REALTIME, &ts);
+
+    op->task.error = s3_index_reapable(op->drive->house,
+                                       (int64_t) ts.tv_sec * 1000
+                                       + ts.tv_nsec / 1000000,
+                                       &op->flag, &op->cursor);
+}
+
+
+static void
+s3_reap_finish(s3_op_t *op)
+{
+    s3_commit_t    commit;
+    s3_process_t  *p;
+
+    p = op->drive->process;
+    p->reaping = 0;
+
+    if (op->error || !op->flag) {
+        return;
+    }
+
+    memset(&commit, 0, sizeof(s3_commit_t));
+    commit.op = S3_COMMIT_REAP;
+    commit.gone = op->cursor;
+
+    p->reaping = (s3_commit_internal(p, &commit, s3_reap_answered, NULL)
+                  == 0);
+}
+
+
+static void
+s3_reap_answered(s3_question_t *q, s3_verdict_t *verdict)
+{
+    s3_process_t  *p;
+
+    p = q->process;
+    p->reaping = 0;
+
+    /* that kind is done with, or nothing was decided: look again, for the
+     * other kind, or for more */
+
+    p->next_reap = p->now + S3_REAP_AGAIN;
 }
 
 

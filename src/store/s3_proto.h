@@ -24,6 +24,8 @@
  *     BUCKET   slice bucket             ->  ANSWER bucket
  *     BUCKETS  slice after, u32 max     ->  ANSWER u32 count, buckets
  *     LIST     list query               ->  ANSWER list page
+ *     PARTS    part query               ->  ANSWER part page
+ *     UPLOADS  upload query             ->  ANSWER upload page
  *     COMMIT   commit                   ->  ANSWER verdict
  *     OUTCOME  (request: the commit's)  ->  ANSWER verdict, or status
  *                                                  S3_STORE_UNKNOWN: was never
@@ -43,6 +45,9 @@
 
 #define S3_PROTO_VERSION         1
 #define S3_PROTO_HEADER          20
+
+/* a COMPLETE of S3_PARTS_MAX parts has 200,000 bytes of them, and an answer
+ * with as many parts and their checksums 3.2 MB */
 #define S3_PROTO_MAX_QUESTION    (256 * 1024)
 #define S3_PROTO_MAX_ANSWER      (4 * 1024 * 1024)
 
@@ -57,7 +62,9 @@ enum {
     S3_MSG_OUTCOME,
     S3_MSG_DISK,
     S3_MSG_SUCCESSOR,
-    S3_MSG_ANSWER
+    S3_MSG_ANSWER,
+    S3_MSG_PARTS,
+    S3_MSG_UPLOADS
 };
 
 

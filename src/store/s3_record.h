@@ -24,6 +24,8 @@
 #define S3_ETAG_MAX          20         /* MD5, u32 number of parts */
 #define S3_CHECKSUM_MAX      256
 #define S3_PARTS_MAX         10000
+#define S3_PART_REF_LEN      20         /* of s3_write_part_ref() */
+#define S3_RESULT_MAX        16384
 #define S3_LIST_MAX          1000
 
 
@@ -98,7 +100,8 @@ enum {
     S3_COMMIT_GENERATION = 64,       /* no user write; mask: the members */
     S3_COMMIT_SESSION_END,           /* drops the verdicts of session */
     S3_COMMIT_GARBAGE,               /* shard_id: slots of mask are unlinked */
-    S3_COMMIT_REPAIRED               /* shard_id: slots of mask hold it now */
+    S3_COMMIT_REPAIRED,              /* shard_id: slots of mask hold it now */
+    S3_COMMIT_REAP                   /* uploads whose time is over */
 };
 
 #define S3_IF_NONE_MATCH_ANY   1     /* If-None-Match: * */
@@ -151,6 +154,8 @@ typedef struct {
     int64_t          mtime;
     uint64_t         fresh;          /* GENERATION: members that start anew,
                                         whatever the rows say */
+    uint64_t         gone;           /* REAP: id of a bucket that is no more;
+                                        0: uploads completed long ago */
     uint8_t          refuse;         /* s3_store_status_e: the verdict, whatever
                                         the rows say; 0: they decide */
 } s3_commit_t;

@@ -306,7 +306,9 @@ s3_conn_message(s3_conn_t *c, const s3_msg_t *msg, const uint8_t *payload)
         return r.error ? -1 : 0;
     }
 
-    if (msg->type < S3_MSG_LOOKUP || msg->type > S3_MSG_OUTCOME) {
+    if ((msg->type < S3_MSG_LOOKUP || msg->type > S3_MSG_OUTCOME)
+        && msg->type != S3_MSG_PARTS && msg->type != S3_MSG_UPLOADS)
+    {
         return -1;
     }
 
@@ -331,7 +333,7 @@ s3_conn_message(s3_conn_t *c, const s3_msg_t *msg, const uint8_t *payload)
 
         if (s3_read_commit(&r, &q->commit) != 0
             || q->commit.op < S3_COMMIT_PUT
-            || q->commit.op > S3_COMMIT_DELETE_BUCKET
+            || q->commit.op > S3_COMMIT_ABORT
             || msg->request == 0)
         {
             s3_question_answer(q, S3_STORE_BAD_REQUEST, NULL, 0);
@@ -798,13 +800,15 @@ s3_read_start(s3_question_t *q)
 static void
 s3_read_run(s3_op_t *op)
 {
-    int               rc;
-    uint32_t          max;
-    s3_slice_t        bucket, key;
-    s3_index_t       *index;
-    s3_reader_t       r;
-    s3_question_t    *q;
-    s3_list_query_t   query;
+    int                 rc;
+    uint32_t            max;
+    s3_slice_t          bucket, key;
+    s3_index_t         *index;
+    s3_reader_t         r;
+    s3_question_t      *q;
+    s3_list_query_t     query;
+    s3_part_query_t     parts;
+    s3_upload_query_t   uploads;
 
     q = op->data;
     index = op->drive->reader;
@@ -856,6 +860,24 @@ s3_read_run(s3_op_t *op)
 
         op->task.error = s3_index_list(index, &query, &op->sequence,
                                        &op->status, &op->out);
+        return;
+
+    case S3_MSG_PARTS:
+        if (s3_read_part_query(&r, &parts) != 0) {
+            break;
+        }
+
+        op->task.error = s3_index_parts(index, &parts, &op->sequence,
+                                        &op->status, &op->out);
+        return;
+
+    case S3_MSG_UPLOADS:
+        if (s3_read_upload_query(&r, &uploads) != 0) {
+            break;
+        }
+
+        op->task.error = s3_index_uploads(index, &uploads, &op->sequence,
+                                          &op->status, &op->out);
         return;
 
     default: /* S3_MSG_OUTCOME */

@@ -131,6 +131,7 @@ struct s3_upload_s {
     s3_event_t            event;
     s3_budget_t           budget;
 
+    unsigned              part:1;    /* never inline */
     unsigned              computing:1;
     unsigned              blocked:1; /* write took less than it was given */
     unsigned              tell_ready:1;
@@ -181,6 +182,7 @@ s3_upload_create(s3_client_t *c, uint64_t size, int part,
     u->handler = handler;
     u->data = data;
     u->size = size;
+    u->part = part ? 1 : 0;
 
     s3_link_init(&u->wait.link);
     s3_link_init(&u->event.link);
@@ -694,9 +696,10 @@ s3_upload_finish(s3_upload_t *u)
 
     stripe = &u->stripes[u->filled & 1];
 
-    if (u->small == NULL && u->pos <= S3_INLINE_MAX && u->filled == 0) {
-
-        /* of unknown size, and small after all */
+    if (u->small == NULL && u->pos <= (u->part ? 0 : S3_INLINE_MAX)
+        && u->filled == 0)
+    {
+        /* of unknown size, and small after all; a part, if it is empty */
 
         small = malloc(u->pos ? u->pos : 1);
         if (small == NULL) {
@@ -895,9 +898,9 @@ s3_upload_commit(s3_upload_t *u, s3_call_t *call, s3_commit_t *commit)
         return S3_STORE_BAD_REQUEST;
     }
 
-    commit->op = S3_COMMIT_PUT;
+    commit->op = u->part ? S3_COMMIT_PART : S3_COMMIT_PUT;
     commit->size = u->pos;
-    commit->is_inline = (u->small != NULL);
+    commit->is_inline = (u->small != NULL && !u->part);
     commit->data.data = (u->small != NULL) ? u->small
                                            : (const uint8_t *) "";
     commit->data.len = (u->small != NULL) ? u->pos : 0;

@@ -39,6 +39,8 @@ typedef struct {
     size_t          pos;
     int             finished;
     ssize_t         result;
+    s3_part_page_t *page;
+    s3_buf_t       *refs;
 } s3_set_wait_t;
 
 
@@ -434,7 +436,7 @@ s3_set_end(s3_set_wait_t *w)
 }
 
 
-static int
+int
 s3_set_commit(s3_set_t *set, s3_commit_t *commit)
 {
     int             rc;
@@ -497,6 +499,9 @@ typedef struct {
     s3_set_wait_t  *w;
     const char     *bucket;
     const char     *key;
+    const uint8_t  *upload_id;
+    uint32_t        number;
+    s3_buf_t       *refs;
 } s3_set_put_t;
 
 
@@ -538,8 +543,17 @@ s3_set_uploaded(s3_upload_t *u, void *data, s3_upload_event_e event,
         commit.etag.data = etag;
         commit.etag.len = 16;
 
+        if (put->upload_id) {
+            memcpy(commit.upload_id, put->upload_id, 16);
+            commit.number = put->number;
+        }
+
         w->upload = NULL;
         rc = s3_upload_commit(u, &w->call, &commit);
+
+        if (put->refs) {
+            s3_write_part_ref(put->refs, put->number, commit.shard_id);
+        }
 
         if (rc != S3_STORE_OK) {
             s3_upload_abort(u);
@@ -572,6 +586,7 @@ s3_set_put(s3_set_t *set, const char *bucket, const char *key, uint64_t seed,
     s3_test_fill(w->data, size, seed);
     w->size = size;
 
+    memset(&put, 0, sizeof(s3_set_put_t));
     put.w = w;
     put.bucket = bucket;
     put.key = key;
@@ -579,6 +594,221 @@ s3_set_put(s3_set_t *set, const char *bucket, const char *key, uint64_t seed,
     w->upload = s3_upload_create(set->client, size, 0, NULL, s3_set_uploaded,
                                  &put);
     assert_non_null(w->upload);
+
+    return s3_set_end(w);
+}
+
+
+int
+s3_set_upload_create(s3_set_t *set, const char *bucket, const char *key,
+    const uint8_t upload_id[16])
+{
+    s3_commit_t  commit;
+
+    memset(&commit, 0, sizeof(s3_commit_t));
+    commit.op = S3_COMMIT_CREATE_UPLOAD;
+    commit.bucket = s3_set_slice(bucket);
+    commit.key = s3_set_slice(key);
+    memcpy(commit.upload_id, upload_id, 16);
+
+    return s3_set_commit(set, &commit);
+}
+
+
+int
+s3_set_part(s3_set_t *set, const char *bucket, const char *key,
+    const uint8_t upload_id[16], uint32_t number, uint64_t seed,
+    size_t total, size_t offset, size_t size, int known, s3_buf_t *refs)
+{
+    s3_set_put_t    put;
+    s3_set_wait_t  *w;
+
+    w = s3_set_wait(set);
+    w->data = malloc(total + 1);
+    assert_non_null(w->data);
+    s3_test_fill(w->data, total, seed);
+    memmove(w->data, w->data + offset, size);
+    w->size = size;
+
+    put.w = w;
+    put.bucket = bucket;
+    put.key = key;
+    put.upload_id = upload_id;
+    put.number = number;
+    put.refs = refs;
+
+    w->upload = s3_upload_create(set->client, known ? size : UINT64_MAX, 1,
+                                 NULL, s3_set_uploaded, &put);
+    assert_non_null(w->upload);
+
+    return s3_set_end(w);
+}
+
+
+int
+s3_set_complete(s3_set_t *set, const char *bucket, const char *key,
+    const uint8_t upload_id[16], const s3_buf_t *refs)
+{
+    uint8_t      etag[20];
+    s3_commit_t  commit;
+
+    memset(&commit, 0, sizeof(s3_commit_t));
+    memset(etag, 9, sizeof(etag));
+    commit.op = S3_COMMIT_COMPLETE;
+    commit.bucket = s3_set_slice(bucket);
+    commit.key = s3_set_slice(key);
+    memcpy(commit.upload_id, upload_id, 16);
+    commit.parts.data = refs->data;
+    commit.parts.len = refs->len;
+    commit.etag.data = etag;
+    commit.etag.len = sizeof(etag);
+    commit.result = s3_set_slice("result");
+
+    return s3_set_commit(set, &commit);
+}
+
+
+int
+s3_set_upload_abort(s3_set_t *set, const char *bucket, const char *key,
+    const uint8_t upload_id[16])
+{
+    s3_commit_t  commit;
+
+    memset(&commit, 0, sizeof(s3_commit_t));
+    commit.op = S3_COMMIT_ABORT;
+    commit.bucket = s3_set_slice(bucket);
+    commit.key = s3_set_slice(key);
+    memcpy(commit.upload_id, upload_id, 16);
+
+    return s3_set_commit(set, &commit);
+}
+
+
+static void
+s3_set_data_id(s3_call_t *call)
+{
+    s3_set_wait_t  *w = call->data;
+
+    memcpy(w->data, call->object.data_id, 16);
+    s3_object_free(&call->object);
+
+    w->done = 1;
+    w->status = call->status;
+}
+
+
+int
+s3_set_copy(s3_set_t *set, const char *bucket, const char *source,
+    const char *key)
+{
+    int             rc;
+    uint8_t         etag[16];
+    s3_commit_t     commit;
+    s3_set_wait_t  *w;
+
+    w = s3_set_wait(set);
+    w->call.handler = s3_set_data_id;
+
+    /* w is gone when the call has ended */
+
+    memset(&commit, 0, sizeof(s3_commit_t));
+    memset(etag, 8, sizeof(etag));
+    w->data = commit.source;
+
+    rc = s3_client_lookup(set->client, &w->call, s3_set_slice(bucket),
+                          s3_set_slice(source));
+    assert_int_equal(rc, S3_STORE_OK);
+
+    if (!s3_set_until(set, s3_set_wait_done, w, S3_SET_WAIT)) {
+        s3_client_cancel(set->client, &w->call);
+        free(w);
+        return -1;
+    }
+
+    rc = w->status;
+    free(w);
+
+    if (rc != S3_STORE_OK) {
+        return rc;
+    }
+
+    commit.op = S3_COMMIT_COPY;
+    commit.bucket = s3_set_slice(bucket);
+    commit.key = s3_set_slice(key);
+    commit.source_bucket = commit.bucket;
+    commit.source_key = s3_set_slice(source);
+    commit.etag.data = etag;
+    commit.etag.len = sizeof(etag);
+
+    return s3_set_commit(set, &commit);
+}
+
+
+static void
+s3_set_got_parts(s3_call_t *call)
+{
+    uint32_t        i;
+    s3_set_wait_t  *w = call->data;
+
+    w->done = 1;
+    w->status = call->status;
+    *w->page = call->parts;
+    w->page->parts = NULL;
+
+    for (i = 0; w->refs && i < call->parts.nparts; i++) {
+        s3_write_part_ref(w->refs, call->parts.parts[i].number,
+                          call->parts.parts[i].shard_id);
+    }
+}
+
+
+int
+s3_set_parts(s3_set_t *set, const s3_part_query_t *query,
+    s3_part_page_t *page, s3_buf_t *refs)
+{
+    int             rc;
+    s3_set_wait_t  *w;
+
+    w = s3_set_wait(set);
+    w->call.handler = s3_set_got_parts;
+    w->page = page;
+    w->refs = refs;
+
+    rc = s3_client_parts(set->client, &w->call, query);
+    assert_int_equal(rc, S3_STORE_OK);
+
+    return s3_set_end(w);
+}
+
+
+static void
+s3_set_got_uploads(s3_call_t *call)
+{
+    s3_set_wait_t  *w = call->data;
+
+    w->done = 1;
+    w->status = call->status == S3_STORE_OK ? (int) call->uploads.nentries
+                                            : -1;
+}
+
+
+int
+s3_set_uploads(s3_set_t *set, const char *bucket, const char *prefix)
+{
+    int                rc;
+    s3_set_wait_t     *w;
+    s3_upload_query_t  query;
+
+    memset(&query, 0, sizeof(s3_upload_query_t));
+    query.bucket = s3_set_slice(bucket);
+    query.prefix = s3_set_slice(prefix);
+    query.max = S3_LIST_MAX;
+
+    w = s3_set_wait(set);
+    w->call.handler = s3_set_got_uploads;
+
+    rc = s3_client_uploads(set->client, &w->call, &query);
+    assert_int_equal(rc, S3_STORE_OK);
 
     return s3_set_end(w);
 }

@@ -77,6 +77,32 @@ ssize_t s3_set_head(s3_set_t *set, const char *bucket, const char *key);
 /* number of keys under prefix, -1: error */
 int s3_set_list(s3_set_t *set, const char *bucket, const char *prefix);
 
+/* session, request and acked are filled in */
+int s3_set_commit(s3_set_t *set, s3_commit_t *commit);
+int s3_set_upload_create(s3_set_t *set, const char *bucket, const char *key,
+    const uint8_t upload_id[16]);
+/*
+ * Bytes offset to offset + size of what put would write for seed and total.
+ * known: the size is told beforehand.  refs: what COMPLETE calls the part is
+ * appended
+ */
+int s3_set_part(s3_set_t *set, const char *bucket, const char *key,
+    const uint8_t upload_id[16], uint32_t number, uint64_t seed,
+    size_t total, size_t offset, size_t size, int known, s3_buf_t *refs);
+int s3_set_complete(s3_set_t *set, const char *bucket, const char *key,
+    const uint8_t upload_id[16], const s3_buf_t *refs);
+int s3_set_upload_abort(s3_set_t *set, const char *bucket, const char *key,
+    const uint8_t upload_id[16]);
+/* the current data of source gets the name key */
+int s3_set_copy(s3_set_t *set, const char *bucket, const char *source,
+    const char *key);
+/* scalars of the page, and what COMPLETE calls its parts */
+int s3_set_parts(s3_set_t *set, const s3_part_query_t *query,
+    s3_part_page_t *page, s3_buf_t *refs);
+/* entries of the first page, -1: error */
+int s3_set_uploads(s3_set_t *set, const char *bucket, const char *prefix);
+
+
 /* whether all disks are members again within ms */
 int s3_set_whole(s3_set_t *set, unsigned ms);
 

@@ -262,7 +262,7 @@ commits(void **state)
     sample_put(&in);
     assert_int_equal(commit_through(&in, &out, &b), 0);
 
-    assert_int_equal(b.data[0], 1);
+    assert_int_equal(b.data[0], 2);
     assert_int_equal(b.data[1], S3_COMMIT_PUT);
 
     assert_int_equal(out.op, in.op);
@@ -393,7 +393,7 @@ verdicts(void **state)
     in.mtime = -1;
     s3_write_verdict(&b, &in);
     assert_int_equal(b.len, 10);
-    assert_memory_equal(b.data, "\1\5\xff\xff\xff\xff\xff\xff\xff\xff", 10);
+    assert_memory_equal(b.data, "\2\5\xff\xff\xff\xff\xff\xff\xff\xff", 10);
 
     s3_reader_init(&r, b.data, b.len);
     assert_int_equal(s3_read_verdict(&r, &out), 0);
@@ -405,7 +405,7 @@ verdicts(void **state)
     assert_int_equal(s3_read_verdict(&r, &out), EBADMSG);
 
     b.data[1] = 0;
-    b.data[0] = 2;
+    b.data[0] = 1;
     s3_reader_init(&r, b.data, b.len);
     assert_int_equal(s3_read_verdict(&r, &out), EBADMSG);
 
