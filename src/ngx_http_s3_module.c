@@ -338,7 +338,7 @@ ngx_http_s3_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->credentials, prev->credentials, NULL);
     ngx_conf_merge_str_value(conf->region, prev->region, "us-east-1");
     ngx_conf_merge_sec_value(conf->clock_skew, prev->clock_skew,
-                             S3_SIGV4_SKEW);
+                             S3_AUTH_SKEW);
     ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 10000);
 
     return ngx_http_s3_merge_location(cf, prev, conf);

@@ -473,6 +473,23 @@ s3_operation_args(ngx_pool_t *pool, s3_method_e method, s3_target_t *target,
             continue;
         }
 
+        /*
+         * botocore writes both headers into URLs that it presigns by Version
+         * 2, which signs the headers: they must come for the URL to be valid.
+         */
+
+        if (s3_target_arg(target, "AWSAccessKeyId")
+            && ((arg->name.len == sizeof("content-type") - 1
+                 && ngx_memcmp(arg->name.data, "content-type", arg->name.len)
+                    == 0)
+                || (arg->name.len == sizeof("content-md5") - 1
+                    && ngx_memcmp(arg->name.data, "content-md5",
+                                  arg->name.len)
+                       == 0)))
+        {
+            continue;
+        }
+
         if (s3_operation_selects(op, &arg->name)) {
             continue;
         }

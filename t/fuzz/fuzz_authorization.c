@@ -1,6 +1,6 @@
 
 /*
- * Signature Version 4 in the header: whatever the client sends, a verdict and
+ * Signatures of Version 4 and 2: whatever the client sends, a verdict and
  * no crash, and never S3_OK for what was not signed by us.
  *
  *     input = lines: method, path, query, then headers "name: value"
@@ -11,7 +11,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "s3_test.h"
-#include "s3_sigv4.h"
+#include "s3_auth.h"
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -50,7 +50,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ar.pool = pool;
     ar.headers = headers;
     ar.now = 1369353600;
-    ar.skew = S3_SIGV4_SKEW;
+    ar.skew = S3_AUTH_SKEW;
     ngx_str_set(&ar.region, "us-east-1");
 
     /* a copy of the exact size, so that reading past it is seen */

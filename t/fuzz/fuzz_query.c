@@ -133,7 +133,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ar.npaths = 1;
         ar.query = t.raw_query;
         ar.now = 1369353600;
-        ar.skew = S3_SIGV4_SKEW;
+        ar.skew = S3_AUTH_SKEW;
         fuzz_check(s3_auth_verify(&ar, NULL, &auth, &fail) != S3_OK);
     }
 

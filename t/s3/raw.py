@@ -10,11 +10,13 @@ Paths and queries go out as they are given: escape them yourself.
 import base64
 import contextlib
 import datetime
+import email.utils
 import hashlib
 import hmac
 import http.client
 import socket
 import ssl
+import time
 import urllib.parse
 import xml.etree.ElementTree as et
 import zlib
@@ -176,6 +178,86 @@ def presign(method, host, path, query="", expires=3600, date=None,
                       [("host", host)], ["host"], UNSIGNED)
 
     return f"{query}&X-Amz-Signature={value}"
+
+
+# ---- Signature Version 2
+
+SUB_RESOURCES = {
+    "acl", "cors", "delete", "lifecycle", "location", "logging",
+    "notification", "partNumber", "policy", "requestPayment", "restore",
+    "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning",
+    "versions", "website", "response-cache-control",
+    "response-content-disposition", "response-content-encoding",
+    "response-content-language", "response-content-type",
+    "response-expires"}
+
+
+def signature_v2(secret, method, path, query, headers, date):
+    """headers: [(name, value)]; date: what stands in the Date's place."""
+
+    values = {}
+
+    for name, value in headers:
+        values.setdefault(name.lower(), []).append(value.strip())
+
+    args = []
+
+    for piece in query.split("&"):
+        name, equals, value = piece.partition("=")
+        if name in SUB_RESOURCES:
+            args.append(name + equals + unescaped(value).decode())
+
+    text = "\n".join(
+        [method, *(values.get(n, [""])[0] for n in ("content-md5",
+                                                    "content-type")), date,
+         *(f"{n}:{','.join(values[n])}" for n in sorted(values)
+           if n.startswith("x-amz-")),
+         path + ("?" + "&".join(sorted(args)) if args else "")])
+
+    return base64.b64encode(hmac.new(
+        secret.encode(), text.encode("latin-1"), hashlib.sha1).digest()
+    ).decode()
+
+
+def http_date(seconds=0):
+    return email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+
+def sign_v2(method, path, query="", headers=(), date=None, amz_date=None,
+            access_key=s3_server.ACCESS_KEY,
+            secret_key=s3_server.SECRET_KEY):
+    """headers with Date (or x-amz-date) and Authorization."""
+
+    headers = list(headers)
+
+    if amz_date is not None:
+        headers.append(("x-amz-date", amz_date))
+        date = ""
+
+    elif date is None:
+        date = http_date()
+
+    if date:
+        headers.append(("Date", date))
+
+    value = signature_v2(secret_key, method, path, query, headers, date)
+
+    return [*headers, ("Authorization", f"AWS {access_key}:{value}")]
+
+
+def presign_v2(method, path, query="", headers=(), expires=3600,
+               access_key=s3_server.ACCESS_KEY,
+               secret_key=s3_server.SECRET_KEY):
+    """The query of a presigned URL."""
+
+    if isinstance(expires, int):
+        expires = str(int(time.time()) + expires)
+
+    value = signature_v2(secret_key, method, path, query, headers, expires)
+
+    return "&".join([*([query] if query else []),
+                     f"AWSAccessKeyId={access_key}", f"Expires={expires}",
+                     "Signature=" + quote(value)])
 
 
 class Answer:
