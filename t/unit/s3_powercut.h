@@ -43,6 +43,7 @@
 
 
 #define S3_POWERCUT_MAX_DISKS  32
+#define S3_POWERCUT_HASH       32
 
 
 typedef struct s3_powercut_s  s3_powercut_t;
@@ -121,6 +122,14 @@ void s3_powercut_print(const s3_powercut_t *log, size_t from, size_t to,
  */
 int s3_powercut_replay(const s3_powercut_t *log, const size_t *cuts,
     s3_powercut_mode_e mode, uint64_t seed, const char *const *roots);
+
+/*
+ * Of the names and bytes that s3_powercut_replay() with these arguments
+ * makes of all disks: where two are equal, the states are (SHA-256).  The log
+ * keeps hashes of files: quick where only the cuts change, upward.
+ */
+void s3_powercut_hash(s3_powercut_t *log, const size_t *cuts,
+    s3_powercut_mode_e mode, uint64_t seed, uint8_t hash[S3_POWERCUT_HASH]);
 
 
 #endif /* _S3_POWERCUT_H_INCLUDED_ */
