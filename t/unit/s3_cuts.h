@@ -93,7 +93,7 @@ extern const s3_cuts_op_t  s3_cuts_ops[S3_CUTS_LAST];
  * cmocka's tests, and the end of the processes. */
 int s3_cuts_main(const struct CMUnitTest *tests, size_t n);
 
-#define s3_cuts_run_group_tests(tests)                                        \
+#define s3_cuts_run_group_tests(tests)                                    \
     s3_cuts_main(tests, sizeof(tests) / sizeof((tests)[0]))
 
 /* fails the test when a cut is wrong.  most: 0, every cut; else as many,

@@ -85,8 +85,8 @@ typedef enum {
  * this does. */
 void s3_powercut_start(void);
 
-/* path: an existing directory, read whole.  Its number, from 0; -1 with errno.
- * Any directory will do: the state directory is one more disk. */
+/* path: an existing directory, read whole.  Its number, from 0; -1 with
+ * errno.  Any directory will do: the state directory is one more disk. */
 int s3_powercut_disk(const char *path);
 
 /* into the order of calls; any thread; nothing while nothing is recorded */

@@ -173,7 +173,7 @@ test_hash_is_of_the_tree(void **state)
     assert_non_null(trees);
     n = 0;
 
-    /* cuts upward and downward, ways mixed: what the log keeps is not stale */
+    /* cuts upward and downward, ways mixed: what is kept is not stale */
 
     for (mode = 0; mode < 3; mode++) {
         for (draw = 0; draw < 3; draw++) {
