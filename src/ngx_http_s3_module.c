@@ -115,6 +115,13 @@ static ngx_command_t  ngx_http_s3_commands[] = {
       offsetof(ngx_http_s3_loc_conf_t, region),
       &ngx_http_s3_region_post },
 
+    { ngx_string("s3_domain"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_s3_domain,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("s3_clock_skew"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_sec_slot,
@@ -322,6 +329,7 @@ ngx_http_s3_create_loc_conf(ngx_conf_t *cf)
      */
 
     lcf->credentials = NGX_CONF_UNSET_PTR;
+    lcf->domains = NGX_CONF_UNSET_PTR;
     lcf->clock_skew = NGX_CONF_UNSET;
     lcf->timeout = NGX_CONF_UNSET_MSEC;
 
@@ -337,6 +345,7 @@ ngx_http_s3_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_ptr_value(conf->credentials, prev->credentials, NULL);
     ngx_conf_merge_str_value(conf->region, prev->region, "us-east-1");
+    ngx_conf_merge_ptr_value(conf->domains, prev->domains, NULL);
     ngx_conf_merge_sec_value(conf->clock_skew, prev->clock_skew,
                              S3_AUTH_SKEW);
     ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 10000);

@@ -112,6 +112,7 @@ typedef struct {
     ngx_http_s3_store_t          *store;
     ngx_http_s3_credentials_t    *credentials;
     ngx_str_t                     region;
+    ngx_array_t                  *domains;    /* ngx_str_t, lower case */
     time_t                        clock_skew;
     ngx_msec_t                    timeout;
 
@@ -227,6 +228,14 @@ char *ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
     ngx_http_s3_loc_conf_t *conf);
 ngx_int_t ngx_http_s3_init_stores(ngx_conf_t *cf,
     ngx_http_s3_main_conf_t *mcf);
+
+
+/*
+ * ngx_http_s3_domain.c: the directive, and a warning where requests for
+ * buckets would not come to the server of a location with s3_serve.
+ */
+char *ngx_http_s3_domain(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+void ngx_http_s3_check_domains(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *conf);
 
 
 /*

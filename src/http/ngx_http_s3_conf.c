@@ -729,6 +729,8 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
                       clcf->client_max_body_size, conf->file, conf->line);
     }
 
+    ngx_http_s3_check_domains(cf, conf);
+
     /*
      * "error_page 500 502 503 504 /50x.html;" stands in most servers and is
      * meant for people; one in the location itself is meant.

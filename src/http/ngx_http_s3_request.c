@@ -113,9 +113,10 @@ static s3_error_e
 ngx_http_s3_parse(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     ngx_http_s3_loc_conf_t *lcf)
 {
-    ngx_int_t    rc;
-    ngx_str_t    raw;
-    s3_error_e   error;
+    ngx_int_t     rc;
+    ngx_str_t     raw, bucket;
+    s3_error_e    error;
+    s3_header_t  *host;
 
     /* a copy: what nginx logs is masked in place */
 
@@ -128,8 +129,27 @@ ngx_http_s3_parse(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     ngx_http_s3_mask(r);
 
-    error = s3_target_parse(r->pool, &raw, &lcf->mount, &ctx->target,
-                            &ctx->fail);
+    if (ngx_http_s3_collect_headers(r, ctx) != NGX_OK) {
+        return s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
+    }
+
+    ctx->nreal = ctx->headers.nelts;
+
+    rc = NGX_DECLINED;
+    host = ngx_http_s3_header_in(ctx, "host");
+
+    if (lcf->domains && host) {
+        rc = s3_target_host(r->pool, &host->value, lcf->domains->elts,
+                            lcf->domains->nelts, &bucket);
+
+        if (rc == NGX_ERROR) {
+            return s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
+        }
+    }
+
+    error = s3_target_parse_host(r->pool, &raw, &lcf->mount,
+                                 rc == NGX_OK ? &bucket : NULL, &ctx->target,
+                                 &ctx->fail);
     if (error != S3_OK) {
         return error;
     }
@@ -149,12 +169,6 @@ ngx_http_s3_parse(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     {
         return s3_fail(&ctx->fail, S3_ERR_INVALID_URI, NULL);
     }
-
-    if (ngx_http_s3_collect_headers(r, ctx) != NGX_OK) {
-        return s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
-    }
-
-    ctx->nreal = ctx->headers.nelts;
 
     rc = s3_target_hoisted(r->pool, &ctx->target, &ctx->headers);
 

@@ -13,6 +13,14 @@ s3_error_e
 s3_target_parse(ngx_pool_t *pool, ngx_str_t *raw, ngx_str_t *mount,
     s3_target_t *target, s3_failure_t *fail)
 {
+    return s3_target_parse_host(pool, raw, mount, NULL, target, fail);
+}
+
+
+s3_error_e
+s3_target_parse_host(ngx_pool_t *pool, ngx_str_t *raw, ngx_str_t *mount,
+    ngx_str_t *bucket, s3_target_t *target, s3_failure_t *fail)
+{
     u_char      *p, *last;
     u_char       num[NGX_SIZE_T_LEN];
     ngx_str_t    stripped, value;
@@ -73,34 +81,43 @@ s3_target_parse(ngx_pool_t *pool, ngx_str_t *raw, ngx_str_t *mount,
         return s3_fail(fail, rc, NULL);
     }
 
-    if (stripped.len == 1) {
+    /* the byte at 0 is "/" */
+
+    last = stripped.data + stripped.len;
+
+    if (bucket) {
+        target->virtual_host = 1;
+        target->bucket = *bucket;
+        target->bucket_path.data = target->path.data;
+        target->bucket_path.len = stripped.data - target->path.data;
+
+        p = stripped.data;
+
+    } else if (stripped.len == 1) {
         target->level = S3_LEVEL_SERVICE;
         target->bucket_path.data = target->path.data;
         target->bucket_path.len = stripped.data - target->path.data;
         return S3_OK;
+
+    } else {
+        target->bucket.data = stripped.data + 1;
+
+        p = ngx_strlchr(target->bucket.data, last, '/');
+
+        target->bucket.len = (p ? p : last) - target->bucket.data;
+        target->bucket_path.data = target->path.data;
+        target->bucket_path.len = target->bucket.data + target->bucket.len
+                                  - target->path.data;
     }
 
-    /* the byte at 0 is "/" */
-
-    target->bucket.data = stripped.data + 1;
-    last = stripped.data + stripped.len;
-
-    p = ngx_strlchr(target->bucket.data, last, '/');
-
-    if (p == NULL || p + 1 == last) {
-        target->bucket.len = (p ? p : last) - target->bucket.data;
+    if (p == NULL || stripped.len == 1 || p + 1 == last) {
         target->level = S3_LEVEL_BUCKET;
 
     } else {
-        target->bucket.len = p - target->bucket.data;
         target->key.data = p + 1;
         target->key.len = last - (p + 1);
         target->level = S3_LEVEL_OBJECT;
     }
-
-    target->bucket_path.data = target->path.data;
-    target->bucket_path.len = target->bucket.data + target->bucket.len
-                              - target->path.data;
 
     if (!s3_bucket_name_valid(&target->bucket)) {
         (void) s3_fail(fail, S3_ERR_INVALID_BUCKET_NAME, NULL);
@@ -130,6 +147,66 @@ s3_target_parse(ngx_pool_t *pool, ngx_str_t *raw, ngx_str_t *mount,
     }
 
     return S3_OK;
+}
+
+
+ngx_int_t
+s3_target_host(ngx_pool_t *pool, ngx_str_t *host, ngx_str_t *domains,
+    ngx_uint_t n, ngx_str_t *bucket)
+{
+    u_char      *p;
+    size_t       len;
+    ngx_str_t    name;
+    ngx_uint_t   i;
+
+    name = *host;
+
+    p = ngx_strlchr(name.data, name.data + name.len, ':');
+    if (p) {
+        name.len = p - name.data;
+    }
+
+    if (name.len && name.data[name.len - 1] == '.') {
+        name.len--;
+    }
+
+    len = 0;
+
+    for (i = 0; i < n; i++) {
+
+        if (name.len < domains[i].len
+            || ngx_strncasecmp(name.data + name.len - domains[i].len,
+                               domains[i].data, domains[i].len)
+               != 0)
+        {
+            continue;
+        }
+
+        if (name.len == domains[i].len) {
+            return NGX_DECLINED;
+        }
+
+        if (name.data[name.len - domains[i].len - 1] == '.'
+            && domains[i].len > len)
+        {
+            len = domains[i].len;
+        }
+    }
+
+    if (len == 0) {
+        return NGX_DECLINED;
+    }
+
+    bucket->len = name.len - len - 1;
+    bucket->data = ngx_pnalloc(pool, bucket->len + 1);
+
+    if (bucket->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_strlow(bucket->data, name.data, bucket->len);
+
+    return NGX_OK;
 }
 
 

@@ -6,6 +6,15 @@
  *     |------| |----| |---------------| |-------------------------------|
  *      mount   bucket       key                      query
  *
+ * or, in virtual-host style, below the domain s3.example.com:
+ *
+ *     Host: photos.s3.example.com:443
+ *           |----|
+ *           bucket
+ *     /storage/2026/a%2Fb%20c.jpg?response-expires=x&x-id=GetObject
+ *     |------| |---------------| |-------------------------------|
+ *      mount         key                      query
+ *
  * The bytes are those the client sent (r->unparsed_uri), not nginx's r->uri:
  * nginx merges slashes and resolves dot segments, and "a//b", "./x", "a/../b"
  * and "%2F" are legal S3 keys.  Nothing is normalised here.
@@ -49,7 +58,8 @@ typedef struct {
     ngx_str_t                  path;      /* decoded raw_path */
     ngx_str_t                  bucket_path;
                                           /* the part of "path" up to and with
-                                             the bucket; must be a prefix of
+                                             the bucket (virtual host: before
+                                             the key); must be a prefix of
                                              r->uri, or nginx chose the
                                              location for another path */
 
@@ -59,6 +69,9 @@ typedef struct {
 
     s3_arg_t                  *args;
     ngx_uint_t                 nargs;
+
+    unsigned                   virtual_host:1;
+                                          /* the bucket is the host's */
 } s3_target_t;
 
 
@@ -73,6 +86,27 @@ typedef struct {
  */
 s3_error_e s3_target_parse(ngx_pool_t *pool, ngx_str_t *raw, ngx_str_t *mount,
     s3_target_t *target, s3_failure_t *fail);
+
+/*
+ * The same where s3_target_host() has found a bucket: all of the path below
+ * the mount is the key.  bucket NULL: s3_target_parse().
+ */
+s3_error_e s3_target_parse_host(ngx_pool_t *pool, ngx_str_t *raw,
+    ngx_str_t *mount, ngx_str_t *bucket, s3_target_t *target,
+    s3_failure_t *fail);
+
+/*
+ * The bucket in the value of a Host header (with or without a port or a dot at
+ * its end, in any case): what is before the longest of n domains, which are in
+ * lower case.  It must be the header that is signed: a request line may name
+ * another host, for which nginx chooses the server.
+ *
+ * NGX_OK: *bucket is in the pool, in lower case, and may be no valid name.
+ * NGX_DECLINED: path style, as the host is one of the domains itself or below
+ * none of them.  NGX_ERROR: no memory.
+ */
+ngx_int_t s3_target_host(ngx_pool_t *pool, ngx_str_t *host,
+    ngx_str_t *domains, ngx_uint_t n, ngx_str_t *bucket);
 
 /*
  * The arguments of a raw query alone.  S3_OK, InvalidURI, InternalError.

@@ -387,11 +387,139 @@ test_utf8(void **state)
 }
 
 
+/* The host says the bucket, below one of the domains. */
+
+static void
+test_hosts(void **state)
+{
+    ngx_str_t      raw, mount, host, bucket;
+    ngx_uint_t     i;
+    ngx_pool_t    *pool;
+    s3_target_t    t;
+    s3_failure_t   fail;
+
+    static ngx_str_t  domains[] = {
+        ngx_string("example.com"),
+        ngx_string("s3.example.com"),
+        ngx_string("s3.test")
+    };
+
+    static const struct {
+        const char  *host;
+        const char  *bucket;       /* NULL: path style */
+    } hosts[] = {
+        { "photos.s3.example.com", "photos" },
+        { "photos.s3.example.com:8080", "photos" },
+        { "photos.s3.example.com.", "photos" },
+        { "photos.s3.example.com.:443", "photos" },
+        { "Photos.S3.Example.COM", "photos" },
+        { "a.b.c.s3.example.com", "a.b.c" },
+        { "photos.s3.test", "photos" },
+        { "photos.example.com", "photos" },
+        { "as3.example.com", "as3" },
+        { ".s3.example.com", "" },
+        { "a_b.s3.test", "a_b" },
+        { "s3.example.com", NULL },
+        { "S3.example.com:80", NULL },
+        { "s3.example.com.", NULL },
+        { "example.com", NULL },
+        { "as3.test", NULL },
+        { "xs3.test:80", NULL },
+        { "s3.test.org", NULL },
+        { "test", NULL },
+        { "127.0.0.1:9000", NULL },
+        { "[::1]:9000", NULL },
+        { ":", NULL },
+        { ".", NULL },
+        { "", NULL },
+    };
+
+    static const struct {
+        const char  *raw;
+        const char  *mount;
+        const char  *bucket;
+        s3_error_e   error;
+        s3_level_e   level;
+        const char  *key;
+        const char  *stripped;
+        const char  *bucket_path;
+    } cases[] = {
+        { "/", "/", "photos", S3_OK, S3_LEVEL_BUCKET, "", "/", "" },
+        { "/?list-type=2", "/", "photos", S3_OK, S3_LEVEL_BUCKET, "", "/",
+          "" },
+        { "/k", "/", "photos", S3_OK, S3_LEVEL_OBJECT, "k", "/k", "" },
+        { "/a/b%20c", "/", "a.b.c", S3_OK, S3_LEVEL_OBJECT, "a/b c",
+          "/a/b%20c", "" },
+        { "//k", "/", "photos", S3_OK, S3_LEVEL_OBJECT, "/k", "//k", "" },
+        { "/photos/", "/", "photos", S3_OK, S3_LEVEL_OBJECT, "photos/",
+          "/photos/", "" },
+        { "/Bad_Name", "/", "photos", S3_OK, S3_LEVEL_OBJECT, "Bad_Name",
+          "/Bad_Name", "" },
+        { "/storage", "/storage/", "photos", S3_OK, S3_LEVEL_BUCKET, "", "/",
+          "/storage" },
+        { "/storage/", "/storage/", "photos", S3_OK, S3_LEVEL_BUCKET, "",
+          "/", "/storage" },
+        { "/storage/k", "/storage/", "photos", S3_OK, S3_LEVEL_OBJECT, "k",
+          "/k", "/storage" },
+        { "/other/k", "/storage/", "photos", S3_ERR_INVALID_URI, 0, "", "",
+          "" },
+        { "/k", "/", "a_b", S3_ERR_INVALID_BUCKET_NAME, 0, "", "", "" },
+        { "/k", "/", "", S3_ERR_INVALID_BUCKET_NAME, 0, "", "", "" },
+        { "/", "/", "xn--a", S3_ERR_INVALID_BUCKET_NAME, 0, "", "", "" },
+        { "/%ff", "/", "photos", S3_ERR_INVALID_URI, 0, "", "", "" },
+    };
+
+    pool = s3_test_pool();
+
+    for (i = 0; i < test_nelts(hosts); i++) {
+        host = s3_test_str(hosts[i].host);
+
+        if (s3_target_host(pool, &host, domains, test_nelts(domains),
+                           &bucket)
+            != (hosts[i].bucket ? NGX_OK : NGX_DECLINED))
+        {
+            fail_msg("%s", hosts[i].host);
+        }
+
+        if (hosts[i].bucket) {
+            assert_str(bucket, hosts[i].bucket);
+        }
+    }
+
+    for (i = 0; i < test_nelts(cases); i++) {
+        raw = s3_test_str(cases[i].raw);
+        mount = s3_test_str(cases[i].mount);
+        bucket = s3_test_str(cases[i].bucket);
+        ngx_memzero(&fail, sizeof(s3_failure_t));
+
+        if (s3_target_parse_host(pool, &raw, &mount, &bucket, &t, &fail)
+            != cases[i].error)
+        {
+            fail_msg("%s in %s", cases[i].raw, cases[i].bucket);
+        }
+
+        if (cases[i].error != S3_OK) {
+            continue;
+        }
+
+        assert_true(t.virtual_host);
+        assert_int_equal(t.level, cases[i].level);
+        assert_str(t.bucket, cases[i].bucket);
+        assert_str(t.key, cases[i].key);
+        assert_str(t.raw_stripped, cases[i].stripped);
+        assert_str(t.bucket_path, cases[i].bucket_path);
+    }
+
+    s3_test_pool_free(pool);
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_args),
         cmocka_unit_test(test_hoisted),
