@@ -149,7 +149,8 @@ def certificates():
             "basicConstraints=CA:FALSE\n"
             "keyUsage=critical,digitalSignature\n"
             "extendedKeyUsage=serverAuth\n"
-            "subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+            "subjectAltName=IP:127.0.0.1,DNS:localhost,"
+            "DNS:s3.example.com,DNS:*.s3.example.com\n")
         openssl("x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem",
                 "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
                 "-extfile", "leaf.ext", "-out", "cert.pem")

@@ -187,6 +187,57 @@ BAD = {
     "empty region": (
         http(more='s3_region "";'), "s3_region", ["us-east-1"]),
 
+    "domain with a port": (
+        http(more="s3_domain s3.example.com:80;"),
+        "s3_domain", ["leave out scheme, port"]),
+
+    "domain with a scheme": (
+        http(more="s3_domain http://s3.example.com;"),
+        "s3_domain", ["leave out scheme, port"]),
+
+    "domain with a wildcard": (
+        http(more="s3_domain *.s3.example.com;"),
+        "s3_domain", ["wildcard"]),
+
+    "domain with a dot before it": (
+        http(more="s3_domain .s3.example.com;"),
+        "s3_domain", ["wildcard"]),
+
+    "domain that is an address": (
+        http(more="s3_domain 127.0.0.1;"),
+        "s3_domain", ["is an address"]),
+
+    "domain of nonsense": (
+        http(more="s3_domain s3..example.com;"),
+        "s3_domain", ["no name of a host", "s3.example.com"]),
+
+    "domain of more nonsense": (
+        http(more="s3_domain s3_example-.com;"),
+        "s3_domain", ["no name of a host"]),
+
+    "domain that ends in a dot": (
+        http(more="s3_domain s3.example.com.;"),
+        "s3_domain", ["no name of a host"]),
+
+    "long label": (
+        http(more="s3_domain " + 64 * "a" + ".com;"),
+        "s3_domain", ["no name of a host"]),
+
+    "long domain": (
+        http(more="s3_domain " + 127 * "a." + "com;"),
+        "s3_domain", ["longer than"]),
+
+    "empty domain": (
+        http(more='s3_domain "";'), "s3_domain", ["no name of a host"]),
+
+    "domain twice": (
+        http(more="s3_domain s3.test S3.Test;"),
+        "s3_domain", ["is named twice"]),
+
+    "s3_domain twice": (
+        http(more="s3_domain a.test; s3_domain b.test;"),
+        "s3_domain", ["is duplicate", "one directive"]),
+
     "another directive serves the location": (
         http(location="location / { proxy_pass http://127.0.0.1:1; "
                       "s3_serve main; }"),
@@ -340,6 +391,36 @@ def test_with_five_gigabytes(nginx):
 
     assert ok, text
     assert "[warn]" not in text
+
+
+OTHER = "server { listen 127.0.0.1:1 default_server; server_name other; }"
+
+
+@pytest.mark.parametrize("names,others,warned", [
+    ("server_name s3.example.com;", OTHER, True),
+    ("server_name s3.example.com *.example.org;", OTHER, True),
+    ("server_name *.xs3.example.com;", OTHER, True),
+    ("server_name *.b.s3.example.com;", OTHER, True),
+    ("", OTHER, True),
+    ("server_name *.s3.example.com;", OTHER, False),
+    ("server_name .s3.example.com;", OTHER, False),
+    ("server_name *.example.com;", OTHER, False),
+    ('server_name "~^.*$";', OTHER, False),
+
+    # the listen's default gets them anyway
+    ("server_name s3.example.com;", "", False),
+])
+def test_names_of_buckets(nginx, names, others, warned):
+    body = http(params=PARAMS + " s3_domain S3.Example.com; " + names,
+                more=others)
+    ok, text = nginx.check(body)
+
+    assert ok, text
+    assert ("[warn]" in text) == warned, text
+
+    if warned:
+        assert 'no server_name covers "*.s3.example.com"' in text
+        assert f"nginx.conf:{line_of(body, 's3_serve')}" in text
 
 
 def test_params_file(nginx):

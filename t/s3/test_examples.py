@@ -13,9 +13,11 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
+import unittest.mock
 
 import boto3
 import botocore.config
@@ -163,7 +165,8 @@ http {{
 def test_there_are_examples():
     assert {e.name for e in EXAMPLES} >= {"single-host.conf",
                                           "storage-location.conf",
-                                          "rate-limits.conf", "http3.conf"}
+                                          "rate-limits.conf", "http3.conf",
+                                          "virtual-hosts.conf"}
 
 
 def over_http3(client, host):
@@ -189,6 +192,35 @@ def over_http3(client, host):
     status, headers, answer = h3.request(
         "GET", url("get_object"), host.ca, {"range": "bytes=5-9"})
     assert (status, answer) == (206, body[5:10])
+
+
+def over_names(host, domain):
+    """The buckets as hosts, all of which are this machine."""
+
+    def getaddrinfo(name, *args, _real=socket.getaddrinfo, **kwargs):
+        return _real("127.0.0.1", *args, **kwargs)
+
+    with unittest.mock.patch("socket.getaddrinfo", getaddrinfo):
+        client = boto3.session.Session().client(
+            "s3", endpoint_url=f"https://{domain}:{host.port}",
+            region_name="us-east-1", aws_access_key_id=s3_server.ACCESS_KEY,
+            aws_secret_access_key=s3_server.SECRET_KEY, verify=str(host.ca),
+            config=botocore.config.Config(
+                s3={"addressing_style": "virtual"},
+                retries={"total_max_attempts": 1}))
+
+        url = client.generate_presigned_url(
+            "get_object", Params={"Bucket": "photos", "Key": "v"})
+        assert url.startswith(f"https://photos.{domain}:{host.port}/v?")
+
+        client.put_object(Bucket="photos", Key="v", Body=b"x")
+        assert client.get_object(Bucket="photos", Key="v")["Body"].read() \
+            == b"x"
+        assert {e["Key"] for e in
+                client.list_objects_v2(Bucket="photos")["Contents"]} \
+            == {"v", "2026/a.jpg"}
+
+        client.close()
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.stem)
@@ -234,6 +266,11 @@ def test_example(example):
 
             if "quic" in host.conf.read_text():
                 over_http3(client, host)
+
+            domain = re.search(r"s3_domain (\S+);", host.conf.read_text())
+
+            if domain:
+                over_names(host, domain[1])
 
             if host.prefix:
                 plain = http.client.HTTPSConnection(
@@ -350,6 +387,7 @@ def test_operations_are_documented():
 SAMPLES = {
     "s3_store": "s3_store other { disk e1; }",
     "s3_serve": "s3_serve main;",
+    "s3_domain": "s3_domain s3.example.com;",
     "s3_credentials": "s3_credentials keys.jsonl refresh=5s;",
 }
 
