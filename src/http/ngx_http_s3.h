@@ -439,7 +439,7 @@ ngx_int_t ngx_http_s3_delete_bucket(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 ngx_int_t ngx_http_s3_get_bucket_location(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
-ngx_int_t ngx_http_s3_list_objects_v2(ngx_http_request_t *r,
+ngx_int_t ngx_http_s3_list_objects(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 ngx_int_t ngx_http_s3_put_object(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);

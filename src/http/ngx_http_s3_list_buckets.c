@@ -32,9 +32,10 @@ static ngx_int_t ngx_http_s3_buckets_answer(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_s3_list_buckets(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    u_char                 *p;
-    ngx_str_t              *prefix, before;
-    ngx_http_s3_buckets_t  *b;
+    u_char                  *p;
+    ngx_str_t               *prefix, before;
+    ngx_http_s3_buckets_t   *b;
+    ngx_http_s3_loc_conf_t  *lcf;
 
     b = ngx_pcalloc(r->pool, sizeof(ngx_http_s3_buckets_t));
 
@@ -58,6 +59,19 @@ ngx_http_s3_list_buckets(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     if (prefix->len > S3_BUCKET_MAX || b->after.len > S3_BUCKET_MAX) {
         return ngx_http_s3_refuse(r, ctx, S3_ERR_INVALID_ARGUMENT, NULL);
+    }
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
+
+    if (b->params.bucket_region.len
+        && (b->params.bucket_region.len != lcf->region.len
+            || ngx_memcmp(b->params.bucket_region.data, lcf->region.data,
+                          lcf->region.len)
+               != 0))
+    {
+        /* all buckets are in the one region */
+
+        return ngx_http_s3_buckets_answer(r, ctx);
     }
 
     if (prefix->len && prefix->data[prefix->len - 1] > 0) {

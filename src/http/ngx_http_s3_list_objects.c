@@ -1,19 +1,24 @@
 
-/* ListObjectsV2: a page is one look into the index. */
+/*
+ * ListObjectsV2, ListObjects, ListObjectVersions: a page is one look into the
+ * index.
+ */
 
 
 #include "ngx_http_s3.h"
 #include "s3_list.h"
 
 
+static ngx_uint_t ngx_http_s3_list_attributes(ngx_http_s3_ctx_t *ctx);
 static ngx_int_t ngx_http_s3_list_answer(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, int status);
 
 
 ngx_int_t
-ngx_http_s3_list_objects_v2(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+ngx_http_s3_list_objects(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     int                status;
+    s3_list_e          type;
     s3_client_t       *client;
     s3_list_query_t    query;
     s3_list_params_t  *params;
@@ -25,7 +30,28 @@ ngx_http_s3_list_objects_v2(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     ctx->data = params;
 
-    if (s3_list_parse(r->pool, &ctx->target, params, &ctx->fail) != S3_OK) {
+    switch (ctx->operation->id) {
+
+    case S3_OP_LIST_OBJECTS:
+        type = S3_LIST_V1;
+        break;
+
+    case S3_OP_LIST_OBJECT_VERSIONS:
+        type = S3_LIST_VERSIONS;
+        break;
+
+    default:
+        type = S3_LIST_V2;
+        break;
+    }
+
+    if (s3_list_parse(r->pool, &ctx->target, type, params, &ctx->fail)
+        != S3_OK)
+    {
+        return ngx_http_s3_send_error(r, ctx);
+    }
+
+    if (!ngx_http_s3_list_attributes(ctx)) {
         return ngx_http_s3_send_error(r, ctx);
     }
 
@@ -56,6 +82,32 @@ ngx_http_s3_list_objects_v2(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     }
 
     return ngx_http_s3_asked(r, ctx, status);
+}
+
+
+/*
+ * x-amz-optional-object-attributes: RestoreStatus is the only one there is,
+ * and no object here has it (none is archived).
+ */
+
+static ngx_uint_t
+ngx_http_s3_list_attributes(ngx_http_s3_ctx_t *ctx)
+{
+    s3_header_t  *h;
+
+    h = ngx_http_s3_header_in(ctx, "x-amz-optional-object-attributes");
+
+    if (h == NULL
+        || (h->value.len == sizeof("RestoreStatus") - 1
+            && ngx_memcmp(h->value.data, "RestoreStatus", h->value.len) == 0))
+    {
+        return 1;
+    }
+
+    (void) s3_fail_argument(&ctx->fail, "Invalid attribute name specified.",
+                            "x-amz-optional-object-attributes", &h->value);
+
+    return 0;
 }
 
 

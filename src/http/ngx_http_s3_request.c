@@ -555,7 +555,9 @@ ngx_http_s3_content_handler(ngx_http_request_t *r)
         return ngx_http_s3_get_bucket_location(r, ctx);
 
     case S3_OP_LIST_OBJECTS_V2:
-        return ngx_http_s3_list_objects_v2(r, ctx);
+    case S3_OP_LIST_OBJECTS:
+    case S3_OP_LIST_OBJECT_VERSIONS:
+        return ngx_http_s3_list_objects(r, ctx);
 
     case S3_OP_PUT_OBJECT:
         return ngx_http_s3_put_object(r, ctx);

@@ -70,11 +70,13 @@ s3_list_buckets_parse(ngx_pool_t *pool, s3_target_t *target,
     arg = s3_target_arg(target, "prefix");
     if (arg) {
         params->prefix = arg->value;
+        params->regions = 1;
     }
 
     arg = s3_target_arg(target, "bucket-region");
     if (arg) {
         params->bucket_region = arg->value;
+        params->regions = 1;
     }
 
     arg = s3_target_arg(target, "max-buckets");
@@ -89,7 +91,7 @@ s3_list_buckets_parse(ngx_pool_t *pool, s3_target_t *target,
         }
 
         params->max_buckets = n;
-        params->paged = 1;
+        params->regions = 1;
     }
 
     arg = s3_target_arg(target, "continuation-token");
@@ -108,7 +110,7 @@ s3_list_buckets_parse(ngx_pool_t *pool, s3_target_t *target,
                                     &arg->value);
         }
 
-        params->paged = 1;
+        params->regions = 1;
     }
 
     return S3_OK;
@@ -135,7 +137,7 @@ s3_list_buckets_write(ngx_pool_t *pool, s3_list_buckets_t *params,
         s3_xml_text(&x, "Name", &buckets[i].name);
         s3_xml_time(&x, "CreationDate", buckets[i].created);
 
-        if (params->paged) {
+        if (params->regions) {
             s3_xml_text(&x, "BucketRegion", region);
         }
 

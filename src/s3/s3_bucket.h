@@ -43,7 +43,10 @@ typedef struct {
     ngx_str_t                  bucket_region;
     ngx_uint_t                 max_buckets;
                                           /* 1..10000 */
-    unsigned                   paged:1;   /* max-buckets or a token given */
+    unsigned                   regions:1; /* BucketRegion is told: "if the
+                                             request contains at least one
+                                             valid parameter" (S3 API
+                                             Reference, Bucket) */
 } s3_list_buckets_t;
 
 typedef struct {

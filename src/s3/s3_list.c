@@ -12,6 +12,14 @@
                                 + S3_LIST_TOKEN_CRC)
 
 
+static s3_error_e s3_list_begin_v2(ngx_pool_t *pool, s3_target_t *target,
+    s3_list_params_t *params, s3_failure_t *fail);
+static s3_error_e s3_list_begin_v1(s3_target_t *target,
+    s3_list_params_t *params, s3_failure_t *fail);
+static s3_error_e s3_list_begin_versions(s3_target_t *target,
+    s3_list_params_t *params, s3_failure_t *fail);
+static void s3_list_write_begin(s3_xml_t *x, s3_list_params_t *params,
+    s3_list_result_t *page, ngx_str_t *token);
 static s3_error_e s3_list_value(s3_target_t *target, const char *name,
     ngx_str_t *value, ngx_uint_t *present, s3_failure_t *fail);
 static void s3_list_name(s3_xml_t *x, s3_list_params_t *params,
@@ -19,16 +27,16 @@ static void s3_list_name(s3_xml_t *x, s3_list_params_t *params,
 
 
 s3_error_e
-s3_list_parse(ngx_pool_t *pool, s3_target_t *target, s3_list_params_t *params,
-    s3_failure_t *fail)
+s3_list_parse(ngx_pool_t *pool, s3_target_t *target, s3_list_e type,
+    s3_list_params_t *params, s3_failure_t *fail)
 {
-    ngx_int_t    n, rc;
-    ngx_str_t    value;
-    ngx_uint_t   present, is_prefix;
-    s3_error_e   e;
+    ngx_int_t   n;
+    ngx_str_t   value;
+    s3_error_e  e;
 
     ngx_memzero(params, sizeof(s3_list_params_t));
 
+    params->type = type;
     params->max_keys = S3_LIST_MAX_KEYS;
 
     e = s3_list_value(target, "prefix", &params->prefix, NULL, fail);
@@ -40,15 +48,6 @@ s3_list_parse(ngx_pool_t *pool, s3_target_t *target, s3_list_params_t *params,
     if (e != S3_OK) {
         return e;
     }
-
-    e = s3_list_value(target, "start-after", &params->start_after, &present,
-                      fail);
-    if (e != S3_OK) {
-        return e;
-    }
-
-    params->has_start_after = present;
-    params->after = params->start_after;
 
     e = s3_list_value(target, "max-keys", &value, NULL, fail);
     if (e != S3_OK) {
@@ -82,6 +81,38 @@ s3_list_parse(ngx_pool_t *pool, s3_target_t *target, s3_list_params_t *params,
 
         params->encoding_url = 1;
     }
+
+    switch (type) {
+
+    case S3_LIST_V1:
+        return s3_list_begin_v1(target, params, fail);
+
+    case S3_LIST_VERSIONS:
+        return s3_list_begin_versions(target, params, fail);
+
+    default:
+        return s3_list_begin_v2(pool, target, params, fail);
+    }
+}
+
+
+static s3_error_e
+s3_list_begin_v2(ngx_pool_t *pool, s3_target_t *target,
+    s3_list_params_t *params, s3_failure_t *fail)
+{
+    ngx_int_t    rc;
+    ngx_str_t    value;
+    ngx_uint_t   present, is_prefix;
+    s3_error_e   e;
+
+    e = s3_list_value(target, "start-after", &params->start_after, &present,
+                      fail);
+    if (e != S3_OK) {
+        return e;
+    }
+
+    params->has_start_after = present;
+    params->after = params->start_after;
 
     e = s3_list_value(target, "fetch-owner", &value, NULL, fail);
     if (e != S3_OK) {
@@ -136,6 +167,84 @@ s3_list_parse(ngx_pool_t *pool, s3_target_t *target, s3_list_params_t *params,
 }
 
 
+static s3_error_e
+s3_list_begin_v1(s3_target_t *target, s3_list_params_t *params,
+    s3_failure_t *fail)
+{
+    s3_arg_t    *arg;
+    s3_error_e   e;
+
+    /* "2" is the other operation's */
+
+    arg = s3_target_arg(target, "list-type");
+
+    if (arg) {
+        return s3_fail_argument(fail, "Invalid List Type specified in "
+                                "Request", "list-type", &arg->value);
+    }
+
+    e = s3_list_value(target, "marker", &params->start_after, NULL, fail);
+    if (e != S3_OK) {
+        return e;
+    }
+
+    params->after = params->start_after;
+    params->fetch_owner = 1;
+
+    return S3_OK;
+}
+
+
+static s3_error_e
+s3_list_begin_versions(s3_target_t *target, s3_list_params_t *params,
+    s3_failure_t *fail)
+{
+    ngx_str_t   *id;
+    ngx_uint_t   present;
+    s3_error_e   e;
+
+    e = s3_list_value(target, "key-marker", &params->start_after, NULL,
+                      fail);
+    if (e != S3_OK) {
+        return e;
+    }
+
+    params->after = params->start_after;
+    params->fetch_owner = 1;
+
+    id = &params->version_id_marker;
+
+    e = s3_list_value(target, "version-id-marker", id, &present, fail);
+    if (e != S3_OK || !present) {
+        return e;
+    }
+
+    if (params->start_after.len == 0) {
+
+        /* clients send both, empty, for the first page */
+
+        return id->len == 0 ? S3_OK
+               : s3_fail_argument(fail, "A version-id marker cannot be "
+                                  "specified without a key marker.",
+                                  "version-id-marker", id);
+    }
+
+    if (id->len == 0) {
+        return s3_fail_argument(fail, "A version-id marker cannot be empty.",
+                                "version-id-marker", id);
+    }
+
+    if (id->len != 4 || ngx_memcmp(id->data, "null", 4) != 0) {
+        return s3_fail_argument(fail, "Invalid version id specified",
+                                "version-id-marker", id);
+    }
+
+    /* what comes after a key's only version comes after the key */
+
+    return S3_OK;
+}
+
+
 /*
  * An argument's value, empty when it is not there.  All values are compared
  * with keys or written into XML, so they must be UTF-8 as keys are.
@@ -174,37 +283,38 @@ s3_list_write(ngx_pool_t *pool, s3_list_params_t *params, ngx_str_t *bucket,
     s3_list_result_t *page, s3_owner_t *owner, size_t *size)
 {
     s3_xml_t           x;
-    ngx_str_t         token;
-    ngx_uint_t        i;
-    ngx_chain_t      *out;
+    ngx_str_t          token;
+    ngx_uint_t         i;
+    ngx_chain_t       *out;
+    const char        *root, *element;
     s3_list_object_t  *entry;
 
+    root = "ListBucketResult";
+    element = "Contents";
+
+    ngx_str_null(&token);
+
+    if (params->type == S3_LIST_VERSIONS) {
+        root = "ListVersionsResult";
+        element = "Version";
+    }
+
+    if (params->type == S3_LIST_V2 && page->truncated
+        && s3_list_token_encode(pool, &page->last, page->last_is_prefix,
+                                &token)
+           != NGX_OK)
+    {
+        return NULL;
+    }
+
     s3_xml_begin(&x, pool);
-    s3_xml_open_ns(&x, "ListBucketResult");
+    s3_xml_open_ns(&x, root);
 
     s3_xml_text(&x, "Name", bucket);
     s3_list_name(&x, params, "Prefix", &params->prefix);
 
-    if (params->has_start_after) {
-        s3_list_name(&x, params, "StartAfter", &params->start_after);
-    }
+    s3_list_write_begin(&x, params, page, &token);
 
-    if (params->has_token) {
-        s3_xml_text(&x, "ContinuationToken", &params->continuation_token);
-    }
-
-    if (page->truncated) {
-        if (s3_list_token_encode(pool, &page->last, page->last_is_prefix,
-                                 &token)
-            != NGX_OK)
-        {
-            return NULL;
-        }
-
-        s3_xml_text(&x, "NextContinuationToken", &token);
-    }
-
-    s3_xml_number(&x, "KeyCount", page->nentries + page->nprefixes);
     s3_xml_number(&x, "MaxKeys", params->max_keys);
 
     if (params->delimiter.len) {
@@ -220,8 +330,14 @@ s3_list_write(ngx_pool_t *pool, s3_list_params_t *params, ngx_str_t *bucket,
     for (i = 0; i < page->nentries; i++) {
         entry = &page->entries[i];
 
-        s3_xml_open(&x, "Contents");
+        s3_xml_open(&x, element);
         s3_list_name(&x, params, "Key", &entry->key);
+
+        if (params->type == S3_LIST_VERSIONS) {
+            s3_xml_cstr(&x, "VersionId", "null");
+            s3_xml_cstr(&x, "IsLatest", "true");
+        }
+
         s3_xml_time(&x, "LastModified", entry->last_modified);
         s3_xml_etag(&x, "ETag", &entry->etag);
 
@@ -240,7 +356,7 @@ s3_list_write(ngx_pool_t *pool, s3_list_params_t *params, ngx_str_t *bucket,
         }
 
         s3_xml_cstr(&x, "StorageClass", "STANDARD");
-        s3_xml_close(&x, "Contents");
+        s3_xml_close(&x, element);
     }
 
     for (i = 0; i < page->nprefixes; i++) {
@@ -249,7 +365,7 @@ s3_list_write(ngx_pool_t *pool, s3_list_params_t *params, ngx_str_t *bucket,
         s3_xml_close(&x, "CommonPrefixes");
     }
 
-    s3_xml_close(&x, "ListBucketResult");
+    s3_xml_close(&x, root);
 
     out = s3_xml_end(&x);
 
@@ -261,9 +377,61 @@ s3_list_write(ngx_pool_t *pool, s3_list_params_t *params, ngx_str_t *bucket,
 }
 
 
+/* where the page begins, and the next one */
+
+static void
+s3_list_write_begin(s3_xml_t *x, s3_list_params_t *params,
+    s3_list_result_t *page, ngx_str_t *token)
+{
+    switch (params->type) {
+
+    case S3_LIST_V1:
+        s3_list_name(x, params, "Marker", &params->start_after);
+
+        /* "returned only if you have the delimiter request parameter
+         * specified" (S3 API Reference, ListObjects) */
+
+        if (page->truncated && params->delimiter.len) {
+            s3_list_name(x, params, "NextMarker", &page->last);
+        }
+
+        break;
+
+    case S3_LIST_VERSIONS:
+        s3_list_name(x, params, "KeyMarker", &params->start_after);
+        s3_xml_text(x, "VersionIdMarker", &params->version_id_marker);
+
+        if (page->truncated) {
+            s3_list_name(x, params, "NextKeyMarker", &page->last);
+
+            if (!page->last_is_prefix) {
+                s3_xml_cstr(x, "NextVersionIdMarker", "null");
+            }
+        }
+
+        break;
+
+    default:
+        if (params->has_start_after) {
+            s3_list_name(x, params, "StartAfter", &params->start_after);
+        }
+
+        if (params->has_token) {
+            s3_xml_text(x, "ContinuationToken", &params->continuation_token);
+        }
+
+        if (page->truncated) {
+            s3_xml_text(x, "NextContinuationToken", token);
+        }
+
+        s3_xml_number(x, "KeyCount", page->nentries + page->nprefixes);
+    }
+}
+
+
 /*
- * What encoding-type=url encodes: Delimiter, Prefix, Key and StartAfter (S3
- * API Reference, ListObjectsV2).
+ * What encoding-type=url encodes: Delimiter, Prefix, Key, StartAfter, and the
+ * markers of ListObjects and ListObjectVersions (S3 API Reference).
  */
 
 static void

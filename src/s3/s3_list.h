@@ -1,6 +1,17 @@
 
 /*
- * ListObjectsV2: parameters, continuation token, answer.
+ * ListObjectsV2, ListObjects, ListObjectVersions: parameters, continuation
+ * token, answer.
+ *
+ *                      begins after             the next page by
+ *     ListObjectsV2      continuation-token,      NextContinuationToken
+ *                        start-after
+ *     ListObjects        marker                   NextMarker (with a delimiter
+ *                                                 only), or the last key
+ *     ListObjectVersions key-marker and           NextKeyMarker,
+ *                        version-id-marker        NextVersionIdMarker
+ *
+ * Buckets have no versions: each object is its version "null", the latest.
  *
  * The continuation token is base64url (no padding) of
  *
@@ -31,11 +42,21 @@
 #define S3_LIST_MAX_KEYS       1000
 
 
+typedef enum {
+    S3_LIST_V2 = 0,            /* ListObjectsV2 */
+    S3_LIST_V1,                /* ListObjects */
+    S3_LIST_VERSIONS           /* ListObjectVersions */
+} s3_list_e;
+
+
 typedef struct {
+    s3_list_e                  type;
     ngx_str_t                  prefix;
     ngx_str_t                  delimiter;
-    ngx_str_t                  start_after;        /* as given, to echo */
+    ngx_str_t                  start_after;        /* as given, to echo; also
+                                                      marker, key-marker */
     ngx_str_t                  continuation_token; /* as given, to echo */
+    ngx_str_t                  version_id_marker;  /* "null", or empty */
 
     /*
      * Where the page begins: strictly after this key, or, with after_prefix,
@@ -80,10 +101,11 @@ typedef struct {
 
 /* S3_OK or InvalidArgument (with ArgumentName), InternalError (memory). */
 s3_error_e s3_list_parse(ngx_pool_t *pool, s3_target_t *target,
-    s3_list_params_t *params, s3_failure_t *fail);
+    s3_list_e type, s3_list_params_t *params, s3_failure_t *fail);
 
 /*
- * The answer's body: ListBucketResult.  owner is written with fetch_owner and
+ * The answer's body: ListBucketResult, ListVersionsResult.  owner is written
+ * with fetch_owner (which ListObjects and ListObjectVersions always have) and
  * may else be NULL.  NULL without memory.
  */
 ngx_chain_t *s3_list_write(ngx_pool_t *pool, s3_list_params_t *params,

@@ -193,7 +193,7 @@ typedef enum {
       "intelligent-tiering",                                                 \
       "s3:GetIntelligentTieringConfiguration", NONE, 1)                      \
     _(LIST_OBJECT_VERSIONS, "ListObjectVersions", GET, BUCKET, "versions",   \
-      "s3:ListBucketVersions", NONE, 0)                                      \
+      "s3:ListBucketVersions", NONE, 1)                                      \
     _(LIST_MULTIPART_UPLOADS, "ListMultipartUploads", GET, BUCKET,           \
       "uploads", "s3:ListBucketMultipartUploads", NONE, 0)                   \
     _(DELETE_OBJECTS, "DeleteObjects", POST, BUCKET, "delete",               \
@@ -205,7 +205,7 @@ typedef enum {
     _(LIST_OBJECTS_V2, "ListObjectsV2", GET, BUCKET, "list-type=2",          \
       "s3:ListBucket", NONE, 1)                                              \
     _(LIST_OBJECTS, "ListObjects", GET, BUCKET, "", "s3:ListBucket",         \
-      NONE, 0)                                                               \
+      NONE, 1)                                                               \
     _(HEAD_BUCKET, "HeadBucket", HEAD, BUCKET, "", "s3:ListBucket",          \
       NONE, 1)                                                               \
     _(CREATE_BUCKET, "CreateBucket", PUT, BUCKET, "", "s3:CreateBucket",     \

@@ -98,7 +98,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             }
         }
 
-        if (s3_list_parse(pool, &t, &list, &fail) == S3_OK) {
+        if (s3_list_parse(pool, &t, size % 3, &list, &fail) == S3_OK) {
             fuzz_check(list.max_keys <= S3_LIST_MAX_KEYS);
         }
 

@@ -169,7 +169,14 @@ def test_list_buckets_in_pages(s3):
         assert found == names
         assert pages == 3
 
+        page = s3.list_buckets(Prefix="page-", BucketRegion=s3.meta.region_name)
+        assert [b["Name"] for b in page["Buckets"]] == names
+        assert {b["BucketRegion"] for b in page["Buckets"]} \
+            == {s3.meta.region_name}
+        assert s3.list_buckets(BucketRegion="eu-west-1")["Buckets"] == []
+
         everything = s3.list_buckets()
+        assert "BucketRegion" not in everything["Buckets"][0]
         assert [b["Name"] for b in everything["Buckets"]] \
             == sorted(b["Name"] for b in everything["Buckets"])
         assert everything["Owner"]["ID"]

@@ -1,4 +1,5 @@
-"""ListObjectsV2, each page against what Python's own sorting says."""
+"""ListObjectsV2, ListObjects, ListObjectVersions, each page against what
+Python's own sorting says."""
 
 import concurrent.futures
 import urllib.parse
@@ -67,6 +68,71 @@ def walk(client, bucket, **kwargs):
         token = page["NextContinuationToken"]
 
 
+def walk_v1(client, bucket, **kwargs):
+    """The same by ListObjects: by NextMarker, which is there with a delimiter
+    only, else by the last key."""
+
+    keys, prefixes, pages, marker = [], [], 0, ""
+
+    while True:
+        page = client.list_objects(Bucket=bucket, Marker=marker, **kwargs)
+        pages += 1
+
+        ours = [e["Key"] for e in page.get("Contents", [])]
+        theirs = [p["Prefix"] for p in page.get("CommonPrefixes", [])]
+        assert page["Marker"] == marker
+        assert len(ours) + len(theirs) <= page["MaxKeys"]
+
+        keys += ours
+        prefixes += theirs
+
+        if not page["IsTruncated"]:
+            assert "NextMarker" not in page
+            return keys, prefixes, pages
+
+        assert len(ours) + len(theirs) == page["MaxKeys"]
+
+        if kwargs.get("Delimiter"):
+            marker = page["NextMarker"]
+            assert marker == max(ours + theirs, key=str.encode)
+        else:
+            assert "NextMarker" not in page
+            marker = ours[-1]
+
+
+def walk_versions(client, bucket, **kwargs):
+    """The same by ListObjectVersions."""
+
+    keys, prefixes, pages, more = [], [], 0, {}
+
+    while True:
+        page = client.list_object_versions(Bucket=bucket, **kwargs, **more)
+        pages += 1
+
+        for entry in page.get("Versions", []):
+            assert entry["VersionId"] == "null"
+            assert entry["IsLatest"] is True
+            keys.append(entry["Key"])
+
+        assert "DeleteMarkers" not in page
+        prefixes += [p["Prefix"] for p in page.get("CommonPrefixes", [])]
+
+        if not page["IsTruncated"]:
+            assert "NextKeyMarker" not in page
+            return keys, prefixes, pages
+
+        more = {"KeyMarker": page["NextKeyMarker"]}
+
+        if page["NextKeyMarker"] not in prefixes:
+            assert page["NextVersionIdMarker"] == "null"
+            more["VersionIdMarker"] = "null"
+        else:
+            assert "NextVersionIdMarker" not in page
+
+
+WALKS = [walk, walk_v1, walk_versions]
+
+
 @pytest.fixture(scope="module")
 def full(store):
     """A bucket that holds KEYS; tests here only read it."""
@@ -92,9 +158,10 @@ def full(store):
     ("d/", "/"), ("", "é"), ("", "//"), ("a", "zz"), ("é", ""),
     ("z", "\U0001f600"),
 ])
-def test_pages(s3, full, size, prefix, delimiter):
-    keys, prefixes, pages = walk(s3, full, MaxKeys=size, Prefix=prefix,
-                                 Delimiter=delimiter)
+@pytest.mark.parametrize("by", WALKS)
+def test_pages(s3, full, size, prefix, delimiter, by):
+    keys, prefixes, pages = by(s3, full, MaxKeys=size, Prefix=prefix,
+                               Delimiter=delimiter)
     assert (keys, prefixes) == page_of(KEYS, prefix, delimiter)
     assert pages == max(1, -(-(len(keys) + len(prefixes)) // size))
 
@@ -143,6 +210,60 @@ def test_max_keys_0(s3, full):
     assert "Contents" not in page
 
 
+@pytest.mark.parametrize("after", ["a", "a/b", "a/b/zzz", "b", "~~",
+                                   "\U0001f600", "a/"])
+@pytest.mark.parametrize("delimiter", ["", "/"])
+def test_markers(s3, full, after, delimiter):
+    want = page_of(KEYS, "", delimiter, after)
+
+    page = s3.list_objects(Bucket=full, Marker=after, Delimiter=delimiter)
+    assert [e["Key"] for e in page.get("Contents", [])] == want[0]
+    assert [p["Prefix"] for p in page.get("CommonPrefixes", [])] == want[1]
+    assert page["Marker"] == after
+
+    for more in ({}, {"VersionIdMarker": "null"}):
+        page = s3.list_object_versions(Bucket=full, KeyMarker=after,
+                                       Delimiter=delimiter, **more)
+        assert [e["Key"] for e in page.get("Versions", [])] == want[0]
+        assert [p["Prefix"] for p in page.get("CommonPrefixes", [])] \
+            == want[1]
+        assert page["KeyMarker"] == after
+        assert page.get("VersionIdMarker", "") \
+            == more.get("VersionIdMarker", "")
+
+
+def test_entries_of_the_others(s3, full):
+    """What a V2 entry has, they have; and the owner, always."""
+
+    entries = s3.list_objects_v2(Bucket=full, FetchOwner=True)["Contents"]
+    assert s3.list_objects(Bucket=full)["Contents"] == entries
+
+    versions = s3.list_object_versions(Bucket=full)["Versions"]
+    assert versions == [{**e, "VersionId": "null", "IsLatest": True}
+                        for e in entries]
+
+
+def test_max_keys_0_of_the_others(s3, full):
+    page = s3.list_objects(Bucket=full, MaxKeys=0)
+    assert page["MaxKeys"] == 0 and not page["IsTruncated"]
+    assert "Contents" not in page
+
+    page = s3.list_object_versions(Bucket=full, MaxKeys=0)
+    assert page["MaxKeys"] == 0 and not page["IsTruncated"]
+    assert "Versions" not in page
+
+
+def test_optional_attributes(s3, full):
+    page = s3.list_objects_v2(Bucket=full, Prefix="b/",
+                              OptionalObjectAttributes=["RestoreStatus"])
+    assert len(page["Contents"]) == 3
+    assert "RestoreStatus" not in page["Contents"][0]
+
+    assert fails(s3.list_objects_v2, Bucket=full,
+                 OptionalObjectAttributes=["Colour"]) \
+        == (400, "InvalidArgument")
+
+
 def test_max_keys_is_1000_at_most(s3, full):
     page = s3.list_objects_v2(Bucket=full, MaxKeys=100_000)
     assert page["MaxKeys"] == 1000
@@ -169,6 +290,36 @@ def test_encoding_type(store, full):
         == page_of(KEYS, "c", "/", "c ")[0]
 
 
+@pytest.mark.parametrize("query,marker", [
+    ("", "Marker"), ("marker=c%20&", "Marker"),
+    ("versions&key-marker=c%20&", "KeyMarker")])
+def test_encoding_type_of_the_others(store, full, query, marker):
+    root = raw.once(store, "GET", f"/{full}", query + "encoding-type=url"
+                    "&delimiter=%20&max-keys=2&prefix=c").xml
+
+    assert root.findtext(NS + "EncodingType") == "url"
+    assert root.findtext(NS + "Delimiter") in ("%20", "+")
+
+    after = "c " if "marker" in query else ""
+    assert urllib.parse.unquote_plus(root.findtext(NS + marker)) == after
+
+    name = "Version" if "versions" in query else "Contents"
+    keys = [e.findtext(NS + "Key") for e in root.iter(NS + name)]
+    prefixes = [e.findtext(NS + "Prefix")
+                for e in root.iter(NS + "CommonPrefixes")]
+    assert not any(c in k for k in keys + prefixes for c in " <>&\"")
+
+    keys = [urllib.parse.unquote_plus(k) for k in keys]
+    prefixes = [urllib.parse.unquote_plus(p) for p in prefixes]
+    want, want_prefixes = page_of(KEYS, "c", " ", after)
+    assert sorted(keys + prefixes, key=str.encode) \
+        == sorted(want + want_prefixes, key=str.encode)[:2]
+
+    following = root.findtext(NS + f"Next{marker}")
+    assert urllib.parse.unquote_plus(following) \
+        == max(keys + prefixes, key=str.encode)
+
+
 def test_without_encoding_type(store, full):
     page = raw.once(store, "GET", f"/{full}", "list-type=2&prefix=c")
     keys = [e.findtext(NS + "Key") for e in page.xml.iter(NS + "Contents")]
@@ -178,8 +329,9 @@ def test_without_encoding_type(store, full):
 def test_controls_survive_url_encoding(s3, full):
     """XML 1.0 cannot hold U+0001, hence encoding-type=url."""
 
-    keys, _, _ = walk(s3, full, Prefix="\u0001")
-    assert keys == ["\u0001ctl"]
+    for by in WALKS:
+        keys, _, _ = by(s3, full, Prefix="\u0001")
+        assert keys == ["\u0001ctl"]
 
 
 @pytest.mark.parametrize("change", [
@@ -202,6 +354,24 @@ def test_tampered_token(s3, full, change):
 def test_bad_arguments(store, full, query):
     raw.once(store, "GET", f"/{full}", "list-type=2&" + query) \
         .is_error(400, "InvalidArgument")
+
+
+@pytest.mark.parametrize("query", [
+    "list-type=1", "list-type=3", "list-type=", "marker=%FF", "max-keys=-1",
+    "versions&version-id-marker=null", "versions&key-marker=a&"
+    "version-id-marker=", "versions&key-marker=a&version-id-marker=1",
+    "versions&key-marker=%FF", "versions&max-keys=x",
+    "versions&encoding-type=x",
+])
+def test_bad_arguments_of_the_others(store, full, query):
+    raw.once(store, "GET", f"/{full}", query).is_error(400, "InvalidArgument")
+
+
+def test_missing_bucket_of_the_others(s3):
+    name = "none-" + uuid.uuid4().hex[:8]
+    assert fails(s3.list_objects, Bucket=name) == (404, "NoSuchBucket")
+    assert fails(s3.list_object_versions, Bucket=name) \
+        == (404, "NoSuchBucket")
 
 
 def test_token_outlives_deletes(s3, bucket):

@@ -56,7 +56,7 @@ test_parameters(void **state)
     pool = s3_test_pool();
 
     test_target(pool, "list-type=2", &t);
-    assert_int_equal(s3_list_parse(pool, &t, &p, NULL), S3_OK);
+    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
     assert_int_equal(p.max_keys, 1000);
     assert_int_equal(p.after.len, 0);
     assert_false(p.encoding_url || p.fetch_owner || p.has_start_after
@@ -64,7 +64,7 @@ test_parameters(void **state)
 
     test_target(pool, "list-type=2&prefix=a%2F&delimiter=%2F&max-keys=7"
                 "&start-after=a%2Fb&encoding-type=url&fetch-owner=true", &t);
-    assert_int_equal(s3_list_parse(pool, &t, &p, NULL), S3_OK);
+    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
     assert_str(p.prefix, "a/");
     assert_str(p.delimiter, "/");
     assert_int_equal(p.max_keys, 7);
@@ -72,15 +72,15 @@ test_parameters(void **state)
     assert_true(p.encoding_url && p.fetch_owner && p.has_start_after);
 
     test_target(pool, "max-keys=0", &t);
-    assert_int_equal(s3_list_parse(pool, &t, &p, NULL), S3_OK);
+    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
     assert_int_equal(p.max_keys, 0);
 
     test_target(pool, "max-keys=2147483647", &t);
-    assert_int_equal(s3_list_parse(pool, &t, &p, NULL), S3_OK);
+    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
     assert_int_equal(p.max_keys, 1000);
 
     test_target(pool, "max-keys=&delimiter=&fetch-owner=false", &t);
-    assert_int_equal(s3_list_parse(pool, &t, &p, NULL), S3_OK);
+    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
     assert_int_equal(p.max_keys, 1000);
 
     s3_test_pool_free(pool);
@@ -123,7 +123,7 @@ test_bad_parameters(void **state)
         ngx_memzero(&fail, sizeof(s3_failure_t));
         test_target(pool, cases[i].query, &t);
 
-        if (s3_list_parse(pool, &t, &p, &fail) != S3_ERR_INVALID_ARGUMENT) {
+        if (s3_list_parse(pool, &t, S3_LIST_V2, &p, &fail) != S3_ERR_INVALID_ARGUMENT) {
             fail_msg("%s", cases[i].query);
         }
 
@@ -215,7 +215,7 @@ test_token(void **state)
     *ngx_snprintf(query, sizeof(query) - 1, "start-after=zzz"
                   "&continuation-token=%V", &token) = '\0';
     test_target(pool, (char *) query, &t);
-    assert_int_equal(s3_list_parse(pool, &t, &p, NULL), S3_OK);
+    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
     assert_str(p.after, "a/");
     assert_true(p.after_prefix && p.has_token && p.has_start_after);
     assert_str(p.start_after, "zzz");

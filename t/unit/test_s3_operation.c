@@ -77,6 +77,11 @@ test_implemented(void **state)
           S3_OP_GET_BUCKET_INVENTORY_CONFIGURATION },
         { "DELETE", "/abc?lifecycle", S3_OP_DELETE_BUCKET_LIFECYCLE },
         { "GET", "/abc/k?tagging&versionId=null", S3_OP_GET_OBJECT_TAGGING },
+        { "GET", "/abc", S3_OP_LIST_OBJECTS },
+        { "GET", "/abc?marker=a&prefix=p", S3_OP_LIST_OBJECTS },
+        { "GET", "/abc?list-type=1", S3_OP_LIST_OBJECTS },
+        { "GET", "/abc?versions&prefix=a", S3_OP_LIST_OBJECT_VERSIONS },
+        { "POST", "/abc?delete", S3_OP_DELETE_OBJECTS },
         { "GET", "/abc?list-type=2", S3_OP_LIST_OBJECTS_V2 },
         { "GET", "/abc/?prefix=p&delimiter=%2F&list-type=2&max-keys=1"
           "&start-after=a&continuation-token=t&encoding-type=url"
@@ -120,18 +125,11 @@ test_errors(void **state)
         s3_error_e       error;
         s3_operation_e   op;
     } cases[] = {
-        { "GET", "/abc", S3_ERR_NOT_IMPLEMENTED, S3_OP_LIST_OBJECTS },
-        { "GET", "/abc?list-type=1", S3_ERR_NOT_IMPLEMENTED,
-          S3_OP_LIST_OBJECTS },
         { "PUT", "/abc?acl", S3_ERR_NOT_IMPLEMENTED, S3_OP_PUT_BUCKET_ACL },
         { "PUT", "/abc?policy", S3_ERR_NOT_IMPLEMENTED,
           S3_OP_PUT_BUCKET_POLICY },
-        { "GET", "/abc?versions&prefix=a", S3_ERR_NOT_IMPLEMENTED,
-          S3_OP_LIST_OBJECT_VERSIONS },
         { "GET", "/abc?uploads", S3_ERR_NOT_IMPLEMENTED,
           S3_OP_LIST_MULTIPART_UPLOADS },
-        { "POST", "/abc?delete", S3_ERR_NOT_IMPLEMENTED,
-          S3_OP_DELETE_OBJECTS },
         { "DELETE", "/abc?ownershipControls", S3_ERR_NOT_IMPLEMENTED,
           S3_OP_DELETE_BUCKET_OWNERSHIP_CONTROLS },
         { "PUT", "/abc?inventory&id=a", S3_ERR_NOT_IMPLEMENTED,
