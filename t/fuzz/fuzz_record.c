@@ -18,15 +18,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    int              rc;
-    s3_buf_t         b;
-    s3_reader_t      r;
-    s3_commit_t      commit;
-    s3_object_t      object;
-    s3_bucket_t      bucket;
-    s3_verdict_t     verdict;
-    s3_list_page_t   page;
-    s3_list_query_t  query;
+    int                 rc;
+    s3_buf_t            b;
+    s3_reader_t         r;
+    s3_commit_t         commit;
+    s3_object_t         object;
+    s3_bucket_t         bucket;
+    s3_verdict_t        verdict;
+    s3_list_page_t      page;
+    s3_part_page_t      parts;
+    s3_list_query_t     query;
+    s3_part_query_t     part_query;
+    s3_upload_page_t    uploads;
+    s3_upload_query_t   upload_query;
 
     if (size == 0) {
         return 0;
@@ -35,7 +39,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(&b, 0, sizeof(s3_buf_t));
     s3_reader_init(&r, data + 1, size - 1);
 
-    switch (data[0] % 6) {
+    switch (data[0] % 10) {
 
     case 0:
         rc = s3_read_commit(&r, &commit);
@@ -79,6 +83,44 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         if (rc == 0) {
             s3_write_list_query(&b, &query);
+        }
+
+        break;
+
+    case 6:
+        rc = s3_read_part_query(&r, &part_query);
+
+        if (rc == 0) {
+            s3_write_part_query(&b, &part_query);
+        }
+
+        break;
+
+    case 7:
+        rc = s3_read_part_page(&r, &parts);
+
+        if (rc == 0) {
+            s3_write_part_page(&b, &parts);
+            free(parts.parts);
+        }
+
+        break;
+
+    case 8:
+        rc = s3_read_upload_query(&r, &upload_query);
+
+        if (rc == 0) {
+            s3_write_upload_query(&b, &upload_query);
+        }
+
+        break;
+
+    case 9:
+        rc = s3_read_upload_page(&r, &uploads);
+
+        if (rc == 0) {
+            s3_write_upload_page(&b, &uploads);
+            free(uploads.entries);
         }
 
         break;

@@ -1,5 +1,6 @@
 
 #include "s3_test.h"
+#include "s3_proto.h"
 #include "s3_record.h"
 
 
@@ -197,6 +198,7 @@ sample_object(s3_object_t *o, s3_extent_t *e, uint32_t n)
     for (i = 0; i < n; i++) {
         s3_test_fill(e[i].shard_id, 16, 10 + i);
         s3_test_fill(e[i].session, 16, 20 + i);
+        e[i].number = i + 1;
         e[i].offset = o->size;
         e[i].size = 5000000 + i;
         e[i].mask = 0xf;
@@ -260,6 +262,11 @@ commits(void **state)
     memset(&b, 0, sizeof(b));
 
     sample_put(&in);
+    s3_test_fill(in.source, 16, 3);
+    s3_test_fill(in.upload_id, 16, 4);
+    in.number = 77;
+    in.source_bucket = text("from");
+    in.source_key = text("there");
     assert_int_equal(commit_through(&in, &out, &b), 0);
 
     assert_int_equal(b.data[0], 2);
@@ -286,6 +293,14 @@ commits(void **state)
     assert_int_equal(out.geometry.k, 2);
     assert_int_equal(out.geometry.m, 2);
     assert_int_equal(out.geometry.unit, 524288);
+    assert_memory_equal(out.source, in.source, 16);
+    assert_memory_equal(out.upload_id, in.upload_id, 16);
+    assert_int_equal(out.number, 77);
+    assert_slice(out.source_bucket, in.source_bucket);
+    assert_slice(out.source_key, in.source_key);
+    assert_int_equal(out.parts.len, 0);
+    assert_int_equal(out.result.len, 0);
+    in.number = 0;
 
     /* inline, up to the bound */
 
@@ -320,10 +335,12 @@ commits(void **state)
 static void
 commit_bounds(void **state)
 {
-    s3_buf_t     b;
+    uint32_t     i;
+    s3_buf_t     b, refs;
     s3_commit_t  c, out;
 
     memset(&b, 0, sizeof(b));
+    memset(&refs, 0, sizeof(refs));
 
 #define good(set)                                                             \
     sample_put(&c);                                                           \
@@ -372,6 +389,80 @@ commit_bounds(void **state)
     bad(c.op = S3_COMMIT_GARBAGE; c.mask = 1ULL << 32);
     bad(c.op = S3_COMMIT_DELETE; c.key.len = 0);
     bad(c.op = S3_COMMIT_DELETE_BUCKET; c.bucket.len = 0);
+    bad(c.op = S3_COMMIT_REAP);
+
+    good(c.op = S3_COMMIT_COPY; c.source_bucket = text("b");
+         c.source_key = slice(record_bytes, 1024));
+    bad(c.op = S3_COMMIT_COPY; c.source_bucket = text("b"));
+    bad(c.op = S3_COMMIT_COPY; c.source_key = text("k"));
+    bad(c.op = S3_COMMIT_COPY; c.source_bucket = slice(record_bytes, 256);
+        c.source_key = text("k"));
+    bad(c.op = S3_COMMIT_COPY; c.source_bucket = text("b");
+        c.source_key = slice(record_bytes, 1025));
+
+    good(c.op = S3_COMMIT_CREATE_UPLOAD);
+    bad(c.op = S3_COMMIT_CREATE_UPLOAD; c.key.len = 0);
+    good(c.op = S3_COMMIT_ABORT);
+    bad(c.op = S3_COMMIT_ABORT; c.bucket.len = 0);
+
+    good(c.op = S3_COMMIT_PART; c.number = 1);
+    good(c.op = S3_COMMIT_PART; c.number = S3_PARTS_MAX);
+    good(c.op = S3_COMMIT_PART; c.number = 1; c.size = 0; c.geometry.k = 0);
+    bad(c.op = S3_COMMIT_PART);
+    bad(c.op = S3_COMMIT_PART; c.number = S3_PARTS_MAX + 1);
+    bad(c.op = S3_COMMIT_PART; c.number = 1; c.is_inline = 1; c.size = 0);
+    bad(c.op = S3_COMMIT_PART; c.number = 1; c.size = S3_EXTENT_MAX + 1);
+    bad(c.op = S3_COMMIT_PART; c.number = 1; c.geometry.k = 0);
+    bad(c.op = S3_COMMIT_PART; c.number = 1; c.mask = 0x10);
+    bad(c.op = S3_COMMIT_PART; c.number = 1; c.key.len = 0);
+
+    s3_buf_free(&refs);
+
+    for (i = 1; i <= S3_PARTS_MAX; i++) {
+        s3_write_part_ref(&refs, i, record_bytes + i);
+    }
+
+    good(c.op = S3_COMMIT_COMPLETE; c.parts = slice(refs.data, refs.len);
+         c.result = slice(record_bytes, S3_RESULT_MAX));
+    assert_slice(out.parts, c.parts);
+    assert_slice(out.result, c.result);
+    assert_true(b.len + S3_PROTO_HEADER < S3_PROTO_MAX_QUESTION);
+
+    /* with everything else as long as it may be, it is still a message */
+
+    good(c.op = S3_COMMIT_COMPLETE; c.parts = slice(refs.data, refs.len);
+         c.result = slice(record_bytes, S3_RESULT_MAX);
+         c.meta = slice(record_bytes, S3_META_MAX);
+         c.attrs = slice(record_bytes, S3_ATTRS_MAX);
+         c.key = slice(record_bytes, S3_KEY_MAX);
+         c.checksum = slice(record_bytes, S3_CHECKSUM_MAX));
+    assert_true(b.len + S3_PROTO_HEADER < S3_PROTO_MAX_QUESTION);
+
+    bad(c.op = S3_COMMIT_COMPLETE);
+    bad(c.op = S3_COMMIT_COMPLETE; c.parts = slice(refs.data, 19));
+    bad(c.op = S3_COMMIT_COMPLETE; c.parts = slice(refs.data, 21));
+    good(c.op = S3_COMMIT_COMPLETE; c.parts = slice(refs.data + 20, 20));
+    bad(c.op = S3_COMMIT_COMPLETE; c.parts = slice(refs.data, 20);
+        c.result = slice(record_bytes, S3_RESULT_MAX + 1));
+    bad(c.op = S3_COMMIT_COMPLETE; c.parts = slice(refs.data, 20);
+        c.key.len = 0);
+
+    s3_write_part_ref(&refs, 10001, record_bytes);
+    bad(c.op = S3_COMMIT_COMPLETE; c.parts = slice(refs.data, refs.len));
+    bad(c.op = S3_COMMIT_COMPLETE;
+        c.parts = slice(refs.data + S3_PARTS_MAX * 20, 20));
+    refs.len = 0;
+    s3_write_part_ref(&refs, 0, record_bytes);
+    bad(c.op = S3_COMMIT_COMPLETE; c.parts = slice(refs.data, refs.len));
+    refs.len = 0;
+    s3_write_part_ref(&refs, 2, record_bytes);
+    s3_write_part_ref(&refs, 2, record_bytes);
+    bad(c.op = S3_COMMIT_COMPLETE; c.parts = slice(refs.data, refs.len));
+    refs.len = 20;
+    s3_write_part_ref(&refs, 1, record_bytes);
+    bad(c.op = S3_COMMIT_COMPLETE; c.parts = slice(refs.data, refs.len));
+
+    s3_buf_free(&refs);
 
 #undef good
 #undef bad
@@ -440,6 +531,7 @@ objects(void **state)
     for (i = 0; i < 3; i++) {
         assert_memory_equal(out.extents[i].shard_id, e[i].shard_id, 16);
         assert_memory_equal(out.extents[i].session, e[i].session, 16);
+        assert_int_equal(out.extents[i].number, i + 1);
         assert_int_equal(out.extents[i].offset, e[i].offset);
         assert_int_equal(out.extents[i].size, e[i].size);
         assert_int_equal(out.extents[i].mask, e[i].mask);
@@ -777,6 +869,290 @@ read_page(s3_reader_t *r)
 }
 
 
+/* --- multipart uploads --- */
+
+static s3_multipart_t
+sample_upload(void)
+{
+    s3_multipart_t  u;
+
+    memset(&u, 0, sizeof(u));
+    u.key = text("dir/key");
+    s3_test_fill(u.upload_id, 16, 5);
+    u.initiated = 1700000000123;
+    u.checksum = slice(record_bytes, 10);
+    u.attrs = slice(record_bytes, 20);
+    u.meta = slice(record_bytes, 30);
+
+    return u;
+}
+
+
+static void
+upload_same(const s3_multipart_t *a, const s3_multipart_t *b)
+{
+    assert_slice(a->key, b->key);
+    assert_memory_equal(a->upload_id, b->upload_id, 16);
+    assert_int_equal(a->completed, b->completed);
+    assert_int_equal(a->initiated, b->initiated);
+    assert_slice(a->checksum, b->checksum);
+    assert_slice(a->attrs, b->attrs);
+    assert_slice(a->meta, b->meta);
+    assert_slice(a->result, b->result);
+}
+
+
+static void
+part_pages(void **state)
+{
+    uint32_t          i;
+    s3_buf_t          b;
+    s3_part_t        *parts;
+    s3_reader_t       r;
+    s3_part_page_t    in, out;
+    s3_part_query_t   q, qout;
+
+    memset(&b, 0, sizeof(b));
+    memset(&q, 0, sizeof(q));
+
+#define through(result)                                                       \
+    s3_buf_free(&b);                                                          \
+    s3_write_part_query(&b, &q);                                              \
+    s3_reader_init(&r, b.data, b.len);                                        \
+    assert_int_equal(s3_read_part_query(&r, &qout), result)
+
+    q.bucket = text("bucket");
+    q.key = text("key");
+    q.of_object = 1;
+    s3_test_fill(q.upload_id, 16, 6);
+    q.after = 17;
+    q.max = S3_PARTS_MAX;
+    through(0);
+    assert_true(r.pos == r.last);
+    assert_slice(qout.bucket, q.bucket);
+    assert_slice(qout.key, q.key);
+    assert_int_equal(qout.of_object, 1);
+    assert_memory_equal(qout.upload_id, q.upload_id, 16);
+    assert_int_equal(qout.after, 17);
+    assert_int_equal(qout.max, S3_PARTS_MAX);
+    q.max = S3_PARTS_MAX + 1;
+    through(EBADMSG);
+    q.max = 0;
+    through(0);
+    q.key.len = 0;
+    through(EBADMSG);
+    q.key = text("key");
+    q.bucket.len = 0;
+    through(EBADMSG);
+
+#undef through
+
+    parts = calloc(S3_PARTS_MAX + 1, sizeof(s3_part_t));
+
+    memset(&in, 0, sizeof(in));
+    in.upload = sample_upload();
+    in.upload.completed = 1;
+    in.upload.result = slice(record_bytes, S3_RESULT_MAX);
+    in.truncated = 1;
+    in.nparts = S3_PARTS_MAX;
+    in.parts = parts;
+
+    for (i = 0; i <= S3_PARTS_MAX; i++) {
+        parts[i].number = i + 1;
+        s3_test_fill(parts[i].shard_id, 16, i);
+        parts[i].size = i;
+        parts[i].mtime = 1700000000000 + i;
+        parts[i].etag = slice(record_bytes + i, 16);
+        parts[i].checksum = slice(record_bytes + i, S3_CHECKSUM_MAX);
+    }
+
+    s3_buf_free(&b);
+    s3_write_part_page(&b, &in);
+    assert_true(b.len + S3_PROTO_HEADER < S3_PROTO_MAX_ANSWER);
+
+    s3_reader_init(&r, b.data, b.len);
+    assert_int_equal(s3_read_part_page(&r, &out), 0);
+    assert_true(r.pos == r.last);
+    upload_same(&in.upload, &out.upload);
+    assert_int_equal(out.truncated, 1);
+    assert_int_equal(out.nparts, S3_PARTS_MAX);
+
+    for (i = 0; i < S3_PARTS_MAX; i++) {
+        assert_int_equal(out.parts[i].number, i + 1);
+        assert_memory_equal(out.parts[i].shard_id, parts[i].shard_id, 16);
+        assert_int_equal(out.parts[i].size, i);
+        assert_int_equal(out.parts[i].mtime, parts[i].mtime);
+        assert_slice(out.parts[i].etag, parts[i].etag);
+        assert_slice(out.parts[i].checksum, parts[i].checksum);
+    }
+
+    free(out.parts);
+
+#define bad(set)                                                              \
+    set;                                                                      \
+    s3_buf_free(&b);                                                          \
+    s3_write_part_page(&b, &in);                                              \
+    s3_reader_init(&r, b.data, b.len);                                        \
+    assert_int_equal(s3_read_part_page(&r, &out), EBADMSG);                   \
+    assert_null(out.parts);                                                   \
+    assert_int_equal(out.nparts, 0)
+
+    bad(in.nparts = S3_PARTS_MAX + 1);
+    in.nparts = 3;
+    bad(parts[2].number = 2);
+    bad(parts[2].number = S3_PARTS_MAX + 1);
+    bad(parts[2].number = 3; parts[0].number = 0);
+    bad(parts[0].number = 1; parts[1].size = S3_EXTENT_MAX + 1);
+    bad(parts[1].size = 0; parts[1].etag.len = 15);
+    parts[1].etag.len = 16;
+    bad(in.upload.completed = 2);
+    bad(in.upload.completed = 0;
+        in.upload.result = slice(record_bytes, S3_RESULT_MAX + 1));
+
+#undef bad
+
+    free(parts);
+    s3_buf_free(&b);
+}
+
+
+static void
+upload_pages(void **state)
+{
+    uint32_t             i;
+    s3_buf_t             b;
+    s3_reader_t          r;
+    s3_upload_page_t     in, out;
+    s3_upload_query_t    q, qout;
+    s3_upload_entry_t   *e;
+
+    memset(&b, 0, sizeof(b));
+    memset(&q, 0, sizeof(q));
+
+#define through(result)                                                       \
+    s3_buf_free(&b);                                                          \
+    s3_write_upload_query(&b, &q);                                            \
+    s3_reader_init(&r, b.data, b.len);                                        \
+    assert_int_equal(s3_read_upload_query(&r, &qout), result)
+
+    q.bucket = text("bucket");
+    q.prefix = slice(record_bytes, 1024);
+    q.delimiter = text("/");
+    q.after = slice(record_bytes, 1024);
+    q.after_upload = 1;
+    s3_test_fill(q.after_id, 16, 6);
+    q.max = S3_LIST_MAX;
+    through(0);
+    assert_true(r.pos == r.last);
+    assert_slice(qout.bucket, q.bucket);
+    assert_slice(qout.prefix, q.prefix);
+    assert_slice(qout.delimiter, q.delimiter);
+    assert_slice(qout.after, q.after);
+    assert_int_equal(qout.after_upload, 1);
+    assert_memory_equal(qout.after_id, q.after_id, 16);
+    assert_int_equal(qout.max, S3_LIST_MAX);
+    q.max = S3_LIST_MAX + 1;
+    through(EBADMSG);
+    q.max = 0;
+    q.after_upload = 2;
+    through(EBADMSG);
+    q.after_upload = 0;
+    q.after = slice(record_bytes, 1025);
+    through(EBADMSG);
+    q.after.len = 0;
+    q.bucket.len = 0;
+    through(EBADMSG);
+
+#undef through
+
+    e = calloc(S3_LIST_MAX + 1, sizeof(s3_upload_entry_t));
+
+    memset(&in, 0, sizeof(in));
+    in.truncated = 1;
+    in.next = text("dir/key");
+    s3_test_fill(in.next_id, 16, 7);
+    in.nentries = S3_LIST_MAX;
+    in.entries = e;
+
+    for (i = 0; i <= S3_LIST_MAX; i++) {
+        e[i].is_prefix = i % 2;
+        e[i].upload = sample_upload();
+        e[i].upload.key = slice(record_bytes + i, S3_KEY_MAX);
+        e[i].upload.initiated = i;
+    }
+
+    s3_buf_free(&b);
+    s3_write_upload_page(&b, &in);
+    assert_true(b.len + S3_PROTO_HEADER < S3_PROTO_MAX_ANSWER);
+
+    s3_reader_init(&r, b.data, b.len);
+    assert_int_equal(s3_read_upload_page(&r, &out), 0);
+    assert_true(r.pos == r.last);
+    assert_int_equal(out.truncated, 1);
+    assert_slice(out.next, in.next);
+    assert_memory_equal(out.next_id, in.next_id, 16);
+    assert_int_equal(out.nentries, S3_LIST_MAX);
+
+    for (i = 0; i < S3_LIST_MAX; i++) {
+        assert_int_equal(out.entries[i].is_prefix, i % 2);
+        upload_same(&out.entries[i].upload, &e[i].upload);
+    }
+
+    free(out.entries);
+
+    in.nentries = S3_LIST_MAX + 1;
+    s3_buf_free(&b);
+    s3_write_upload_page(&b, &in);
+    s3_reader_init(&r, b.data, b.len);
+    assert_int_equal(s3_read_upload_page(&r, &out), EBADMSG);
+    assert_null(out.entries);
+
+    in.nentries = 2;
+    e[1].upload.key = slice(record_bytes, S3_KEY_MAX + 1);
+    s3_buf_free(&b);
+    s3_write_upload_page(&b, &in);
+    s3_reader_init(&r, b.data, b.len);
+    assert_int_equal(s3_read_upload_page(&r, &out), EBADMSG);
+    assert_null(out.entries);
+    assert_int_equal(out.nentries, 0);
+
+    free(e);
+    s3_buf_free(&b);
+}
+
+
+static int
+read_parts(s3_reader_t *r)
+{
+    int             rc;
+    s3_part_page_t  p;
+
+    rc = s3_read_part_page(r, &p);
+
+    if (rc == 0) {
+        free(p.parts);
+    }
+
+    return rc;
+}
+
+
+static int
+read_uploads(s3_reader_t *r)
+{
+    int               rc;
+    s3_upload_page_t  p;
+
+    rc = s3_read_upload_page(r, &p);
+
+    if (rc == 0) {
+        free(p.entries);
+    }
+
+    return rc;
+}
+
+
 static void
 cut_and_damage(record_read_pt read, const s3_buf_t *b)
 {
@@ -827,6 +1203,10 @@ damaged(void **state)
     s3_list_page_t   p;
     s3_list_query_t  q;
     s3_list_entry_t  entries[5];
+    s3_part_t          part[5];
+    s3_part_page_t     parts;
+    s3_upload_page_t   uploads;
+    s3_upload_entry_t  upload[5];
 
     memset(&b, 0, sizeof(b));
 
@@ -863,6 +1243,36 @@ damaged(void **state)
     s3_write_list_page(&b, &p);
     cut_and_damage(read_page, &b);
     s3_buf_free(&b);
+
+    memset(&parts, 0, sizeof(parts));
+    memset(part, 0, sizeof(part));
+    parts.upload = sample_upload();
+    parts.nparts = 5;
+    parts.parts = part;
+
+    for (i = 0; i < 5; i++) {
+        part[i].number = 1 + i;
+        part[i].etag = slice(record_bytes, 16);
+        part[i].checksum = slice(record_bytes, 8);
+    }
+
+    s3_write_part_page(&b, &parts);
+    cut_and_damage(read_parts, &b);
+    s3_buf_free(&b);
+
+    memset(&uploads, 0, sizeof(uploads));
+    memset(upload, 0, sizeof(upload));
+    uploads.next = text("next");
+    uploads.nentries = 5;
+    uploads.entries = upload;
+
+    for (i = 0; i < 5; i++) {
+        upload[i].upload = sample_upload();
+    }
+
+    s3_write_upload_page(&b, &uploads);
+    cut_and_damage(read_uploads, &b);
+    s3_buf_free(&b);
 }
 
 
@@ -880,6 +1290,8 @@ main(void)
         cmocka_unit_test(buckets),
         cmocka_unit_test(list_queries),
         cmocka_unit_test(list_pages),
+        cmocka_unit_test(part_pages),
+        cmocka_unit_test(upload_pages),
         cmocka_unit_test(status_texts),
         cmocka_unit_test(damaged),
     };
