@@ -1,13 +1,14 @@
 # ngx_http_s3_module
 #
-#   make            the module, build/ngx_http_s3_module.so
+#   make            the module, build/ngx_http_s3_module.so, and
+#                   build/s3-credential
 #   make run        install what is missing, build, serve on 127.0.0.1:9000
 #   make test       everything that CI runs
 #   make unit       unit tests (T=test_s3 ROOMS="s3 auth" for a part of them)
 #   make asan       the same under AddressSanitizer and UBSan
 #   make fuzz       replay the corpora, then FUZZ_SECONDS of fuzzing each
 #   make bench      benchmarks
-#   make install    module and s3_params into $(DESTDIR)
+#   make install    module, s3_params and s3-credential into $(DESTDIR)
 #   make clean      removes build/; the data of `make run` stays
 #
 # NGINX_SRC=DIR builds for another nginx than the distribution's, and that
@@ -20,6 +21,7 @@ CLANG        = clang
 DESTDIR      ?=
 MODULES_DIR  ?= /usr/lib/nginx/modules
 CONF_DIR     ?= /etc/nginx
+BIN_DIR      ?= /usr/bin
 FUZZ_SECONDS ?= 15
 
 # T: unit test or fuzz target names to build and run; ROOMS: library folders
@@ -52,10 +54,15 @@ SANITIZE     = -fsanitize=address,undefined -fno-sanitize-recover=all
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-all: module
+all: module $(BUILD)/s3-credential
 
 module:
 	@BUILD=$(BUILD) CC=$(CC) tools/module $(NGINX_SRC)
+
+$(BUILD)/s3-credential: tools/s3-credential.c
+	@mkdir -p $(@D)
+	$(CC) $(WARNINGS) -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
+	    -o $@ $< -ljansson
 
 
 build/nginx/%/libngxcore.a: tools/nginx-core tools/nginx-source \
@@ -150,10 +157,12 @@ bench: module
 	@if [ -x bench/run ]; then BUILD=$(BUILD) bench/run; \
 	 else echo "bench/run is missing"; exit 1; fi
 
-install: module
+install: module $(BUILD)/s3-credential
 	install -D -m 644 $(MODULE) \
 	    $(DESTDIR)$(MODULES_DIR)/ngx_http_s3_module.so
 	install -D -m 644 conf/s3_params $(DESTDIR)$(CONF_DIR)/s3_params
+	install -D -m 755 $(BUILD)/s3-credential \
+	    $(DESTDIR)$(BIN_DIR)/s3-credential
 
 clean:
 	rm -rf $(BUILD)

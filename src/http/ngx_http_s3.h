@@ -70,7 +70,7 @@ typedef struct {
 } ngx_http_s3_store_t;
 
 
-/* a file of credentials, however many locations name it */
+/* a file of credentials, or the environment, however many locations name it */
 
 typedef struct {
     ngx_str_t                     path;
@@ -78,6 +78,7 @@ typedef struct {
     s3_credentials_t             *set;
     s3_credentials_stamp_t        stamp;
     ngx_event_t                   event;
+    unsigned                      env:1;
     unsigned                      failed:1;   /* said so already */
 } ngx_http_s3_credentials_t;
 
@@ -216,8 +217,6 @@ extern ngx_module_t  ngx_http_s3_module;
  * init: after all is read, NGX_OK or NGX_ERROR.
  */
 char *ngx_http_s3_store_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-char *ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 char *ngx_http_s3_path_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_s3_check_memory(ngx_conf_t *cf, void *post, void *data);
@@ -228,6 +227,13 @@ char *ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
     ngx_http_s3_loc_conf_t *conf);
 ngx_int_t ngx_http_s3_init_stores(ngx_conf_t *cf,
     ngx_http_s3_main_conf_t *mcf);
+
+
+/* ngx_http_s3_credentials.c: s3_credentials; in a worker, its timers */
+char *ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+void ngx_http_s3_credentials_start(ngx_http_s3_main_conf_t *mcf,
+    ngx_log_t *log);
 
 
 /*

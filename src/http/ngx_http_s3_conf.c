@@ -21,7 +21,6 @@ static char *ngx_http_s3_store_directive(ngx_conf_t *cf, ngx_command_t *dummy,
 static char *ngx_http_s3_store_disk(ngx_conf_t *cf,
     ngx_http_s3_store_t *store, ngx_str_t *value);
 static ngx_int_t ngx_http_s3_full_path(ngx_conf_t *cf, ngx_str_t *path);
-static void ngx_http_s3_credentials_cleanup(void *data);
 static ngx_int_t ngx_http_s3_add_path(ngx_conf_t *cf, ngx_path_t **path,
     char *name, ngx_path_manager_pt manager, void *data);
 static ngx_int_t ngx_http_s3_init_store(ngx_conf_t *cf,
@@ -317,122 +316,6 @@ ngx_http_s3_full_path(ngx_conf_t *cf, ngx_str_t *path)
     path->len = dst - path->data;
 
     return NGX_OK;
-}
-
-
-char *
-ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_s3_loc_conf_t      *lcf = conf;
-
-    ngx_str_t                   *value, path, s;
-    ngx_msec_t                   refresh;
-    ngx_uint_t                   i;
-    ngx_pool_cleanup_t          *cln;
-    ngx_http_s3_main_conf_t     *mcf;
-    ngx_http_s3_credentials_t   *c, **cp;
-    char                         err[S3_CREDENTIALS_TEXT];
-    char                         warning[S3_CREDENTIALS_TEXT];
-
-    if (lcf->credentials != NGX_CONF_UNSET_PTR) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-    refresh = 30000;
-
-    if (cf->args->nelts == 3) {
-
-        if (ngx_strncmp(value[2].data, "refresh=", 8) != 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\"; write "
-                               "\"refresh=TIME\"", &value[2]);
-            return NGX_CONF_ERROR;
-        }
-
-        s.data = value[2].data + 8;
-        s.len = value[2].len - 8;
-
-        refresh = ngx_parse_time(&s, 0);
-
-        if (refresh == (ngx_msec_t) NGX_ERROR || refresh < 100) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\"; write a time such "
-                               "as \"refresh=30s\", at least 100ms",
-                               &value[2]);
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    path = value[1];
-
-    if (ngx_conf_full_name(cf->cycle, &path, 1) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_s3_module);
-    cp = mcf->credentials.elts;
-
-    for (i = 0; i < mcf->credentials.nelts; i++) {
-        if (cp[i]->path.len == path.len
-            && ngx_strncmp(cp[i]->path.data, path.data, path.len) == 0)
-        {
-            cp[i]->refresh = ngx_min(cp[i]->refresh, refresh);
-            lcf->credentials = cp[i];
-            return NGX_CONF_OK;
-        }
-    }
-
-    c = ngx_pcalloc(cf->pool, sizeof(ngx_http_s3_credentials_t));
-    if (c == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    c->path = path;
-    c->refresh = refresh;
-
-    c->set = s3_credentials_load((char *) path.data, &c->stamp, err, warning);
-
-    if (c->set == NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "credentials not loaded: %s; the file holds one "
-                           "JSON object a line with \"access_key\" and "
-                           "\"secret_key\"", err);
-        return NGX_CONF_ERROR;
-    }
-
-    cln = ngx_pool_cleanup_add(cf->pool, 0);
-    if (cln == NULL) {
-        s3_credentials_release(c->set);
-        return NGX_CONF_ERROR;
-    }
-
-    cln->handler = ngx_http_s3_credentials_cleanup;
-    cln->data = c;
-
-    if (warning[0]) {
-        ngx_conf_log_error(NGX_LOG_WARN, cf, 0, "%s", warning);
-    }
-
-    cp = ngx_array_push(&mcf->credentials);
-    if (cp == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    *cp = c;
-    lcf->credentials = c;
-
-    return NGX_CONF_OK;
-}
-
-
-static void
-ngx_http_s3_credentials_cleanup(void *data)
-{
-    ngx_http_s3_credentials_t  *c = data;
-
-    s3_credentials_release(c->set);
-    c->set = NULL;
 }
 
 

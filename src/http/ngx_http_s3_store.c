@@ -48,7 +48,6 @@ static ngx_int_t ngx_http_s3_start_client(ngx_http_s3_store_t *store,
     ngx_log_t *log);
 static void ngx_http_s3_client_handler(ngx_event_t *ev);
 static void ngx_http_s3_client_empty_handler(ngx_event_t *ev);
-static void ngx_http_s3_refresh_handler(ngx_event_t *ev);
 static void ngx_http_s3_worker_log(void *data, int level, const char *text);
 static void ngx_http_s3_thread_log(void *data, int level, const char *text);
 
@@ -61,11 +60,9 @@ static ngx_uint_t                ngx_http_s3_stays;
 ngx_int_t
 ngx_http_s3_process_start(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                   i;
-    ngx_event_t                 *ev;
-    ngx_http_s3_store_t        **stores;
-    ngx_http_s3_main_conf_t     *mcf;
-    ngx_http_s3_credentials_t  **c;
+    ngx_uint_t                i;
+    ngx_http_s3_store_t     **stores;
+    ngx_http_s3_main_conf_t  *mcf;
 
     mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_s3_module);
 
@@ -96,18 +93,7 @@ ngx_http_s3_process_start(ngx_cycle_t *cycle)
         (void) ngx_http_s3_start_client(stores[i], cycle->log);
     }
 
-    c = mcf->credentials.elts;
-
-    for (i = 0; i < mcf->credentials.nelts; i++) {
-        ev = &c[i]->event;
-
-        ev->handler = ngx_http_s3_refresh_handler;
-        ev->data = c[i];
-        ev->log = cycle->log;
-        ev->cancelable = 1;
-
-        ngx_add_timer(ev, c[i]->refresh);
-    }
+    ngx_http_s3_credentials_start(mcf, cycle->log);
 
     return NGX_OK;
 }
@@ -413,55 +399,6 @@ ngx_http_s3_client_empty_handler(ngx_event_t *ev)
 {
     ngx_log_debug0(NGX_LOG_DEBUG_EVENT, ev->log, 0,
                    "s3 client empty handler");
-}
-
-
-static void
-ngx_http_s3_refresh_handler(ngx_event_t *ev)
-{
-    ngx_http_s3_credentials_t  *c = ev->data;
-
-    char                        err[S3_CREDENTIALS_TEXT];
-    char                        warning[S3_CREDENTIALS_TEXT];
-    s3_credentials_t           *set;
-    s3_credentials_stamp_t      stamp;
-
-    if (ngx_exiting) {
-        return;
-    }
-
-    ngx_add_timer(ev, c->refresh);
-
-    if (!s3_credentials_changed((char *) c->path.data, &c->stamp)) {
-        c->failed = 0;
-        return;
-    }
-
-    set = s3_credentials_load((char *) c->path.data, &stamp, err, warning);
-
-    if (set == NULL) {
-
-        /* the old ones stay; a file is said to be bad once */
-
-        if (!c->failed) {
-            ngx_log_error(NGX_LOG_ERR, ev->log, 0,
-                          "credentials not reloaded, the old ones stay: %s",
-                          err);
-            c->failed = 1;
-        }
-
-        return;
-    }
-
-    s3_credentials_release(c->set);
-
-    c->set = set;
-    c->stamp = stamp;
-    c->failed = 0;
-
-    ngx_log_error(NGX_LOG_NOTICE, ev->log, 0,
-                  "credentials reloaded from \"%V\": %ui keys", &c->path,
-                  s3_credentials_count(set));
 }
 
 

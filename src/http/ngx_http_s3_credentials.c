@@ -1,0 +1,337 @@
+
+/*
+ * s3_credentials: keys from a file, which each worker looks at again, or from
+ * the environment, which is the master's for as long as it lives.
+ */
+
+
+#include "ngx_http_s3.h"
+
+
+static ngx_int_t ngx_http_s3_credentials_env(ngx_conf_t *cf,
+    ngx_http_s3_credentials_t *c);
+static ngx_int_t ngx_http_s3_keep_env(ngx_conf_t *cf, const char *name);
+static void ngx_http_s3_credentials_cleanup(void *data);
+static void ngx_http_s3_refresh_handler(ngx_event_t *ev);
+
+
+char *
+ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_s3_loc_conf_t      *lcf = conf;
+
+    ngx_str_t                   *value, path, s;
+    ngx_msec_t                   refresh;
+    ngx_uint_t                   i, env;
+    ngx_pool_cleanup_t          *cln;
+    ngx_http_s3_main_conf_t     *mcf;
+    ngx_http_s3_credentials_t   *c, **cp;
+    char                         err[S3_CREDENTIALS_TEXT];
+    char                         warning[S3_CREDENTIALS_TEXT];
+
+    if (lcf->credentials != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    refresh = 30000;
+
+    if (cf->args->nelts == 3) {
+
+        if (ngx_strncmp(value[2].data, "refresh=", 8) != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"; write "
+                               "\"refresh=TIME\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        s.data = value[2].data + 8;
+        s.len = value[2].len - 8;
+
+        refresh = ngx_parse_time(&s, 0);
+
+        if (refresh == (ngx_msec_t) NGX_ERROR || refresh < 100) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"; write a time such "
+                               "as \"refresh=30s\", at least 100ms",
+                               &value[2]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    path = value[1];
+
+    env = (path.len == 3 && ngx_strncmp(path.data, "env", 3) == 0);
+
+    if (env && cf->args->nelts == 3) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"s3_credentials env\" takes no \"%V\": the "
+                           "environment of a process does not change; write "
+                           "\"./env\" for a file of that name", &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (!env && ngx_conf_full_name(cf->cycle, &path, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_s3_module);
+    cp = mcf->credentials.elts;
+
+    for (i = 0; i < mcf->credentials.nelts; i++) {
+        if (cp[i]->env == env && cp[i]->path.len == path.len
+            && ngx_strncmp(cp[i]->path.data, path.data, path.len) == 0)
+        {
+            cp[i]->refresh = ngx_min(cp[i]->refresh, refresh);
+            lcf->credentials = cp[i];
+            return NGX_CONF_OK;
+        }
+    }
+
+    c = ngx_pcalloc(cf->pool, sizeof(ngx_http_s3_credentials_t));
+    if (c == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    c->path = path;
+    c->refresh = refresh;
+
+    c->env = env;
+
+    warning[0] = '\0';
+
+    if (env) {
+        if (ngx_http_s3_credentials_env(cf, c) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+
+    } else {
+        c->set = s3_credentials_load((char *) path.data, &c->stamp, err,
+                                     warning);
+
+        if (c->set == NULL) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "credentials not loaded: %s; the file holds "
+                               "one JSON object a line with \"access_key\" "
+                               "and \"secret_key\", which s3-credential "
+                               "writes", err);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+    if (cln == NULL) {
+        s3_credentials_release(c->set);
+        return NGX_CONF_ERROR;
+    }
+
+    cln->handler = ngx_http_s3_credentials_cleanup;
+    cln->data = c;
+
+    if (warning[0]) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0, "%s", warning);
+    }
+
+    cp = ngx_array_push(&mcf->credentials);
+    if (cp == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *cp = c;
+    lcf->credentials = c;
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * The first of the pairs that is there.  Half a pair is a mistake, not a pair
+ * to be passed over: somebody else's keys would be good instead.
+ */
+
+static ngx_int_t
+ngx_http_s3_credentials_env(ngx_conf_t *cf, ngx_http_s3_credentials_t *c)
+{
+    ngx_str_t    access, secret;
+    ngx_uint_t   i;
+
+    static const char  *names[][2] = {
+        { "S3_ACCESS_KEY", "S3_SECRET_KEY" },
+        { "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY" },
+        { "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD" }
+    };
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+
+        access.data = (u_char *) getenv(names[i][0]);
+        secret.data = (u_char *) getenv(names[i][1]);
+
+        access.len = access.data ? ngx_strlen(access.data) : 0;
+        secret.len = secret.data ? ngx_strlen(secret.data) : 0;
+
+        if (access.len == 0 && secret.len == 0) {
+            continue;
+        }
+
+        if (access.len == 0 || secret.len == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"s3_credentials env\": %s is set in nginx's "
+                               "environment, %s is not; set both or none",
+                               names[i][access.len == 0],
+                               names[i][access.len != 0]);
+            return NGX_ERROR;
+        }
+
+        c->set = s3_credentials_pair(&access, &secret);
+
+        if (c->set == NULL) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"s3_credentials env\": %s must have 1 to "
+                               "128 printable characters without space, "
+                               "comma and equals sign, %s 1 to 128 bytes",
+                               names[i][0], names[i][1]);
+            return NGX_ERROR;
+        }
+
+        if (ngx_http_s3_keep_env(cf, names[i][0]) != NGX_OK
+            || ngx_http_s3_keep_env(cf, names[i][1]) != NGX_OK)
+        {
+            s3_credentials_release(c->set);
+            return NGX_ERROR;
+        }
+
+        return NGX_OK;
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "\"s3_credentials env\" finds no keys in nginx's "
+                       "environment; set S3_ACCESS_KEY and S3_SECRET_KEY (or "
+                       "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                       "MINIO_ROOT_USER and MINIO_ROOT_PASSWORD)");
+
+    return NGX_ERROR;
+}
+
+
+/*
+ * As "env NAME;": ngx_exec_new_binary() gives the new binary what
+ * ngx_set_environment() has been told of, and nothing else.
+ */
+
+static ngx_int_t
+ngx_http_s3_keep_env(ngx_conf_t *cf, const char *name)
+{
+    ngx_str_t        *var;
+    ngx_uint_t        i;
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cf->cycle->conf_ctx,
+                                           ngx_core_module);
+    var = ccf->env.elts;
+
+    for (i = 0; i < ccf->env.nelts; i++) {
+        if (var[i].len == ngx_strlen(name)
+            && ngx_strncmp(var[i].data, name, var[i].len) == 0)
+        {
+            return NGX_OK;
+        }
+    }
+
+    var = ngx_array_push(&ccf->env);
+    if (var == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* ends in NUL, which ngx_set_environment() wants */
+
+    var->data = (u_char *) name;
+    var->len = ngx_strlen(name);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_s3_credentials_cleanup(void *data)
+{
+    ngx_http_s3_credentials_t  *c = data;
+
+    s3_credentials_release(c->set);
+    c->set = NULL;
+}
+
+
+void
+ngx_http_s3_credentials_start(ngx_http_s3_main_conf_t *mcf, ngx_log_t *log)
+{
+    ngx_uint_t                   i;
+    ngx_event_t                 *ev;
+    ngx_http_s3_credentials_t  **c;
+
+    c = mcf->credentials.elts;
+
+    for (i = 0; i < mcf->credentials.nelts; i++) {
+
+        if (c[i]->env) {
+            continue;
+        }
+
+        ev = &c[i]->event;
+
+        ev->handler = ngx_http_s3_refresh_handler;
+        ev->data = c[i];
+        ev->log = log;
+        ev->cancelable = 1;
+
+        ngx_add_timer(ev, c[i]->refresh);
+    }
+}
+
+
+static void
+ngx_http_s3_refresh_handler(ngx_event_t *ev)
+{
+    ngx_http_s3_credentials_t  *c = ev->data;
+
+    char                        err[S3_CREDENTIALS_TEXT];
+    char                        warning[S3_CREDENTIALS_TEXT];
+    s3_credentials_t           *set;
+    s3_credentials_stamp_t      stamp;
+
+    if (ngx_exiting) {
+        return;
+    }
+
+    ngx_add_timer(ev, c->refresh);
+
+    if (!s3_credentials_changed((char *) c->path.data, &c->stamp)) {
+        c->failed = 0;
+        return;
+    }
+
+    set = s3_credentials_load((char *) c->path.data, &stamp, err, warning);
+
+    if (set == NULL) {
+
+        /* the old ones stay; a file is said to be bad once */
+
+        if (!c->failed) {
+            ngx_log_error(NGX_LOG_ERR, ev->log, 0,
+                          "credentials not reloaded, the old ones stay: %s",
+                          err);
+            c->failed = 1;
+        }
+
+        return;
+    }
+
+    s3_credentials_release(c->set);
+
+    c->set = set;
+    c->stamp = stamp;
+    c->failed = 0;
+
+    ngx_log_error(NGX_LOG_NOTICE, ev->log, 0,
+                  "credentials reloaded from \"%V\": %ui keys", &c->path,
+                  s3_credentials_count(set));
+}
