@@ -122,9 +122,13 @@ s3_body_init(s3_body_t *b, const s3_body_conf_t *conf)
         return b->error;
     }
 
+    b->given = b->checksum;
+
     if (b->checksum == S3_CHECKSUM_NONE) {
         b->checksum = conf->default_checksum;
     }
+
+    b->also = conf->also_checksum;
 
     /* OpenSSL's MD5 is absent where only a FIPS provider is loaded */
 
@@ -145,6 +149,12 @@ s3_body_init(s3_body_t *b, const s3_body_conf_t *conf)
 
     if (b->checksum != S3_CHECKSUM_NONE
         && s3_checksum_init(&b->digests.checksum, b->checksum) != 0)
+    {
+        return s3_body_fail(b, S3_BODY_INTERNAL_ERROR, "no checksum context");
+    }
+
+    if (b->also != S3_CHECKSUM_NONE && b->also != b->checksum
+        && s3_checksum_init(&b->digests.also, b->also) != 0)
     {
         return s3_body_fail(b, S3_BODY_INTERNAL_ERROR, "no checksum context");
     }
@@ -334,7 +344,9 @@ s3_body_update(s3_body_t *b, const void *data, size_t len)
             || (b->digests.sha256
                 && EVP_DigestUpdate(b->digests.sha256, p, n) != 1)
             || (b->checksum != S3_CHECKSUM_NONE
-                && s3_checksum_update(&b->digests.checksum, p, n) != 0))
+                && s3_checksum_update(&b->digests.checksum, p, n) != 0)
+            || (b->digests.also.algorithm != S3_CHECKSUM_NONE
+                && s3_checksum_update(&b->digests.also, p, n) != 0))
         {
             b->digests.failed = 1;
             return;
@@ -369,10 +381,16 @@ s3_body_finish(s3_body_t *b)
         || (b->digests.sha256
             && EVP_DigestFinal_ex(b->digests.sha256, sha256, NULL) != 1)
         || (b->checksum != S3_CHECKSUM_NONE
-            && s3_checksum_final(&b->digests.checksum, b->digest) != 0))
+            && s3_checksum_final(&b->digests.checksum, b->digest) != 0)
+        || (b->digests.also.algorithm != S3_CHECKSUM_NONE
+            && s3_checksum_final(&b->digests.also, b->also_digest) != 0))
     {
         return s3_body_fail(b, S3_BODY_INTERNAL_ERROR,
                             "OpenSSL failed in a digest");
+    }
+
+    if (b->also != S3_CHECKSUM_NONE && b->also == b->checksum) {
+        memcpy(b->also_digest, b->digest, S3_CHECKSUM_DIGEST_MAX);
     }
 
     if (b->digests.sha256
@@ -434,6 +452,7 @@ s3_body_cleanup(s3_body_t *b)
 {
     s3_chunked_cleanup(&b->chunked);
     s3_checksum_cleanup(&b->digests.checksum);
+    s3_checksum_cleanup(&b->digests.also);
 
     EVP_MD_CTX_free(b->digests.md5);
     EVP_MD_CTX_free(b->digests.sha256);

@@ -75,6 +75,9 @@ typedef struct {
 
     /* computed when the client gives none; S3_CHECKSUM_NONE for nothing */
     s3_checksum_e            default_checksum;
+
+    /* computed besides, whatever the client gives; or S3_CHECKSUM_NONE */
+    s3_checksum_e            also_checksum;
 } s3_body_conf_t;
 
 
@@ -83,6 +86,8 @@ typedef struct {
 typedef struct {
     uint64_t        length;               /* as in the configuration */
     uint64_t        decoded;              /* payload handed out by (a) */
+    s3_checksum_e   given;                /* the client's own checksum, in a
+                                             header or trailer; or NONE */
 
     /* after an error */
     s3_body_error_e error;
@@ -93,6 +98,8 @@ typedef struct {
     unsigned char   md5[S3_BODY_MD5_LEN];
     s3_checksum_e   checksum;             /* computed; may be NONE */
     unsigned char   digest[S3_CHECKSUM_DIGEST_MAX];
+    s3_checksum_e   also;                 /* as configured */
+    unsigned char   also_digest[S3_CHECKSUM_DIGEST_MAX];
 
     /* private */
 
@@ -116,6 +123,7 @@ typedef struct {
         EVP_MD_CTX    *md5;
         EVP_MD_CTX    *sha256;
         s3_checksum_t  checksum;
+        s3_checksum_t  also;              /* unless it is the same */
     } digests;
 } s3_body_t;
 

@@ -34,6 +34,7 @@
 #include "s3_range.h"
 #include "s3_sigv4.h"
 #include "s3_body.h"
+#include "s3_multipart.h"
 #include "s3_client.h"
 #include "s3_process.h"
 
@@ -173,6 +174,10 @@ struct ngx_http_s3_ctx_s {
     ngx_http_s3_payload_t        *payload;
     ngx_http_s3_sink_pt           sink;
     ngx_http_s3_next_pt           received;
+    ngx_http_s3_next_pt           uploaded;   /* of an upload of a body */
+    s3_checksum_e                 checksum;   /* where none is given; NONE:
+                                                 CRC64NVME */
+    s3_checksum_e                 also;       /* is computed besides */
     ngx_chain_t                  *in;
     const u_char                 *pos;        /* in the first buf of "in" */
     const u_char                 *run;        /* payload not yet taken */
@@ -202,6 +207,9 @@ struct ngx_http_s3_ctx_s {
     unsigned                      own:1;      /* the answer is ours */
     unsigned                      calling:1;
     unsigned                      asked:1;    /* a piece is on its way */
+    unsigned                      whole:1;    /* checksums in headers are not
+                                                 the body's, but those of an
+                                                 object made of parts */
     unsigned                      cleanup:1;  /* handlers are installed */
     unsigned                      closed:1;   /* nothing resumes any more */
     unsigned                      error_sent:1;
@@ -366,9 +374,15 @@ ngx_int_t ngx_http_s3_send_document(ngx_http_request_t *r,
  *                 | algorithm | type | digest  |   algorithm: s3_checksum_e
  *                 +-----------+------+---------+   type: 0 FULL_OBJECT,
  *                                                        1 COMPOSITE
+ *                 COMPOSITE has a u32 LE, the number of parts, behind it.
+ *                 A part has one, FULL_OBJECT, and where its upload named no
+ *                 algorithm CRC64NVME, and then the one that came with it.
  */
-#define NGX_HTTP_S3_CHECKSUM_LEN   (2 + S3_CHECKSUM_DIGEST_MAX)
+#define NGX_HTTP_S3_CHECKSUM_LEN   (2 + S3_CHECKSUM_DIGEST_MAX + 4)
 #define NGX_HTTP_S3_ETAG_LEN       (32 + 1 + NGX_INT32_LEN)
+#define NGX_HTTP_S3_ETAG_PARTS     20     /* its row, of an object of parts */
+/* how many, of such a row; 0 of another */
+ngx_uint_t ngx_http_s3_etag_parts(s3_slice_t etag);
 
 /* without quotes, in the pool; len 0: no memory or not an etag */
 ngx_str_t ngx_http_s3_etag_text(ngx_pool_t *pool, s3_slice_t etag);
@@ -376,6 +390,15 @@ ngx_str_t ngx_http_s3_etag_text(ngx_pool_t *pool, s3_slice_t etag);
 s3_slice_t ngx_http_s3_etag_parse(ngx_str_t *text, u_char buf[20]);
 s3_slice_t ngx_http_s3_checksum_row(s3_checksum_e algorithm,
     const u_char *digest, u_char buf[NGX_HTTP_S3_CHECKSUM_LEN]);
+s3_slice_t ngx_http_s3_checksum_composite(s3_checksum_e algorithm,
+    const u_char *digest, ngx_uint_t parts,
+    u_char buf[NGX_HTTP_S3_CHECKSUM_LEN]);
+/* cuts a FULL_OBJECT one off a part's; its algorithm, NONE: no more */
+s3_checksum_e ngx_http_s3_checksum_next(s3_slice_t *rest, s3_slice_t *row);
+/* in words; suffix: "-N" behind a COMPOSITE one.  NGX_OK (text.len 0: there
+ * is none), NGX_ERROR: no memory */
+ngx_int_t ngx_http_s3_checksum_words(ngx_pool_t *pool, s3_slice_t row,
+    ngx_uint_t suffix, s3_checksum_text_t *text);
 /* NULL: none, or damaged; *type points to a constant */
 const s3_checksum_info_t *ngx_http_s3_checksum_read(s3_slice_t row,
     s3_checksum_e *algorithm, const u_char **digest, ngx_str_t *type);
@@ -433,6 +456,44 @@ ngx_int_t ngx_http_s3_read_document(ngx_http_request_t *r,
 void ngx_http_s3_receive_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx);
 
 
+/*
+ * ngx_http_s3_put_object.c: a request's body becomes an upload of the
+ * store's.
+ *
+ * upload_body: ctx->payload is there; part: as s3_upload_create() has it.
+ * NGX_OK: uploaded() will be called when the body is on enough disks and is
+ * what its checksums and signature say, or the error sent; the request needs
+ * a count.  NGX_DECLINED: see ctx->fail; NGX_ERROR: 500.
+ *
+ * upload_commit: what uploaded() does.  Fills in etag and conditions; answer
+ * as for ngx_http_s3_call().  On failure the request is ended.
+ */
+ngx_int_t ngx_http_s3_upload_body(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, ngx_uint_t part, ngx_http_s3_next_pt uploaded);
+void ngx_http_s3_upload_commit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_commit_t *commit, ngx_http_s3_answer_pt answer);
+
+/* ctx->condition in a commit; if_match: memory for it */
+void ngx_http_s3_commit_condition(ngx_http_s3_ctx_t *ctx,
+    s3_commit_t *commit, u_char if_match[20]);
+
+
+/* ngx_http_s3_multipart.c: what the operations of multipart uploads share */
+
+/* The argument uploadId.  S3_OK, or NoSuchUpload noted in ctx->fail. */
+s3_error_e ngx_http_s3_upload_id(ngx_http_s3_ctx_t *ctx,
+    u_char id[S3_UPLOAD_ID_LEN]);
+/* As ngx_http_s3_failed(), but NoSuchUpload says which. */
+ngx_int_t ngx_http_s3_upload_failed(ngx_http_s3_ctx_t *ctx, int status);
+/* Asks for an upload's parts, returns what ngx_http_s3_asked() does. */
+ngx_int_t ngx_http_s3_ask_parts(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    const u_char *upload_id, ngx_uint_t after, ngx_uint_t max,
+    ngx_http_s3_answer_pt answer);
+/* s3_multipart_t.checksum: two bytes, algorithm and type as above; or none */
+void ngx_http_s3_upload_checksum(s3_slice_t row,
+    s3_upload_checksum_t *checksum);
+
+
 /* operations: handlers of the content phase, r and ctx are checked */
 
 ngx_int_t ngx_http_s3_list_buckets(ngx_http_request_t *r,
@@ -454,6 +515,20 @@ ngx_int_t ngx_http_s3_get_object(ngx_http_request_t *r,
 ngx_int_t ngx_http_s3_delete_object(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 ngx_int_t ngx_http_s3_delete_objects(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_get_object_attributes(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_create_multipart_upload(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_upload_part(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_complete_multipart_upload(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_abort_multipart_upload(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_list_parts(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_list_multipart_uploads(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 /* any operation that has a row in its table, else NotImplemented */
 ngx_int_t ngx_http_s3_habitual(ngx_http_request_t *r,

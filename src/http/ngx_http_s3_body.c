@@ -78,7 +78,9 @@ ngx_http_s3_payload_create(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     ngx_memzero(&conf, sizeof(s3_body_conf_t));
 
     conf.max_length = max;
-    conf.default_checksum = S3_CHECKSUM_CRC64NVME;
+    conf.default_checksum = ctx->checksum ? ctx->checksum
+                                          : S3_CHECKSUM_CRC64NVME;
+    conf.also_checksum = ctx->also;
 
     error = ngx_http_s3_payload_form(r, ctx, &conf, payload);
     if (error != S3_OK) {
@@ -265,7 +267,7 @@ ngx_http_s3_payload_checksum(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     h = ctx->headers.elts;
 
-    for (i = 0; i < ctx->nreal; i++) {
+    for (i = 0; i < ctx->nreal && !ctx->whole; i++) {
 
         if (!s3_header_has_prefix(&h[i], "x-amz-checksum-",
                                   sizeof("x-amz-checksum-") - 1))

@@ -1,9 +1,9 @@
 
 /*
- * PutObject
+ * PutObject, and what UploadPart has of it: a body becomes an upload.
  *
  *     content handler    all that headers say is checked
- *     upload             READY: the body is read into it, WRITABLE: read on
+ *     upload_body        READY: the body is read into it, WRITABLE: read on
  *     body read          finish; FINISHED: on enough disks, digests are done
  *     verdict            the body is what its checksums and signature say
  *     commit             one row; then 200
@@ -17,13 +17,15 @@
 #include "s3_metadata.h"
 
 
-static void ngx_http_s3_put_upload(s3_upload_t *upload, void *data,
+static void ngx_http_s3_upload_event(s3_upload_t *upload, void *data,
     s3_upload_event_e event, int status);
-static void ngx_http_s3_put_digest(void *ctx, const void *p, size_t len);
-static void ngx_http_s3_put_digest_free(void *ctx);
-static size_t ngx_http_s3_put_sink(ngx_http_s3_ctx_t *ctx, const u_char *p,
+static void ngx_http_s3_upload_digest(void *ctx, const void *p, size_t len);
+static void ngx_http_s3_upload_digest_free(void *ctx);
+static size_t ngx_http_s3_upload_sink(ngx_http_s3_ctx_t *ctx, const u_char *p,
     size_t len);
-static void ngx_http_s3_put_received(ngx_http_request_t *r,
+static void ngx_http_s3_upload_received(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+static void ngx_http_s3_upload_verdict(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static void ngx_http_s3_put_commit(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
@@ -34,10 +36,7 @@ static ngx_int_t ngx_http_s3_put_committed(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_s3_put_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    int                        state;
-    s3_digest_t                digest;
-    s3_client_t               *client;
-    ngx_http_core_loc_conf_t  *clcf;
+    ngx_int_t  rc;
 
     if (s3_condition_write(ctx->headers.elts, ctx->headers.nelts,
                            &ctx->condition, &ctx->fail)
@@ -51,28 +50,50 @@ ngx_http_s3_put_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         return ngx_http_s3_send_error(r, ctx);
     }
 
+    rc = ngx_http_s3_upload_body(r, ctx, 0, ngx_http_s3_put_commit);
+
+    if (rc == NGX_OK) {
+        r->main->count++;
+        return NGX_DONE;
+    }
+
+    ngx_http_s3_release(ctx);
+
+    return rc == NGX_DECLINED ? ngx_http_s3_send_error(r, ctx)
+                              : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_s3_upload_body(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    ngx_uint_t part, ngx_http_s3_next_pt uploaded)
+{
+    int                        state;
+    s3_digest_t                digest;
+    s3_client_t               *client;
+    ngx_http_core_loc_conf_t  *clcf;
+
     client = ngx_http_s3_client(r);
     state = s3_client_state(client);
 
     if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
-        ngx_http_s3_release(ctx);
-        (void) ngx_http_s3_store_error(ctx, state);
-        return ngx_http_s3_send_error(r, ctx);
+        return ngx_http_s3_failed(ctx, state);
     }
 
-    digest.update = ngx_http_s3_put_digest;
-    digest.free = ngx_http_s3_put_digest_free;
+    ctx->uploaded = uploaded;
+
+    digest.update = ngx_http_s3_upload_digest;
+    digest.free = ngx_http_s3_upload_digest_free;
     digest.ctx = ctx->payload;
 
     ctx->payload->refs++;
 
-    ctx->upload = s3_upload_create(client, ctx->payload->body.length, 0,
-                                   &digest, ngx_http_s3_put_upload, ctx);
+    ctx->upload = s3_upload_create(client, ctx->payload->body.length, part,
+                                   &digest, ngx_http_s3_upload_event, ctx);
 
     if (ctx->upload == NULL) {
         ctx->payload->refs--;
-        ngx_http_s3_release(ctx);
-        return ngx_http_s3_refuse(r, ctx, S3_ERR_SLOW_DOWN, NULL);
+        return ngx_http_s3_failed(ctx, S3_STORE_BUSY);
     }
 
     /*
@@ -82,19 +103,12 @@ ngx_http_s3_put_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
-    if (ngx_http_s3_wait(r, ctx, clcf->client_body_timeout) != NGX_OK) {
-        ngx_http_s3_release(ctx);
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    r->main->count++;
-
-    return NGX_DONE;
+    return ngx_http_s3_wait(r, ctx, clcf->client_body_timeout);
 }
 
 
 static void
-ngx_http_s3_put_upload(s3_upload_t *upload, void *data,
+ngx_http_s3_upload_event(s3_upload_t *upload, void *data,
     s3_upload_event_e event, int status)
 {
     ngx_connection_t    *c;
@@ -123,8 +137,8 @@ ngx_http_s3_put_upload(s3_upload_t *upload, void *data,
     switch (event) {
 
     case S3_UPLOAD_READY:
-        ngx_http_s3_receive(r, ctx, ngx_http_s3_put_sink,
-                            ngx_http_s3_put_received);
+        ngx_http_s3_receive(r, ctx, ngx_http_s3_upload_sink,
+                            ngx_http_s3_upload_received);
         break;
 
     case S3_UPLOAD_WRITABLE:
@@ -132,7 +146,7 @@ ngx_http_s3_put_upload(s3_upload_t *upload, void *data,
         break;
 
     case S3_UPLOAD_FINISHED:
-        ngx_http_s3_put_commit(r, ctx);
+        ngx_http_s3_upload_verdict(r, ctx);
         break;
 
     default: /* S3_UPLOAD_FAILED */
@@ -148,7 +162,7 @@ ngx_http_s3_put_upload(s3_upload_t *upload, void *data,
 /* on a compute thread, or on the event loop; one call at a time */
 
 static void
-ngx_http_s3_put_digest(void *ctx, const void *p, size_t len)
+ngx_http_s3_upload_digest(void *ctx, const void *p, size_t len)
 {
     ngx_http_s3_payload_t  *payload = ctx;
 
@@ -157,21 +171,21 @@ ngx_http_s3_put_digest(void *ctx, const void *p, size_t len)
 
 
 static void
-ngx_http_s3_put_digest_free(void *ctx)
+ngx_http_s3_upload_digest_free(void *ctx)
 {
     ngx_http_s3_payload_release(ctx);
 }
 
 
 static size_t
-ngx_http_s3_put_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
+ngx_http_s3_upload_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
 {
     return s3_upload_write(ctx->upload, p, len);
 }
 
 
 static void
-ngx_http_s3_put_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+ngx_http_s3_upload_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     int                      status;
     ngx_http_s3_loc_conf_t  *lcf;
@@ -190,16 +204,9 @@ ngx_http_s3_put_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
 
 static void
-ngx_http_s3_put_commit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+ngx_http_s3_upload_verdict(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    int                      status;
-    u_char                   if_match[20];
-    u_char                   checksum[NGX_HTTP_S3_CHECKSUM_LEN];
-    s3_body_t               *body;
-    s3_call_t               *call;
-    s3_upload_t             *upload;
-    s3_commit_t              commit;
-    ngx_http_s3_loc_conf_t  *lcf;
+    s3_body_t  *body;
 
     body = &ctx->payload->body;
 
@@ -209,41 +216,55 @@ ngx_http_s3_put_commit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         return;
     }
 
-    ngx_memzero(&commit, sizeof(s3_commit_t));
+    ctx->uploaded(r, ctx);
+}
 
-    commit.bucket = ngx_http_s3_slice(ctx->target.bucket);
-    commit.key = ngx_http_s3_slice(ctx->target.key);
 
+void
+ngx_http_s3_commit_condition(ngx_http_s3_ctx_t *ctx, s3_commit_t *commit,
+    u_char if_match[20])
+{
     switch (ctx->condition.type) {
 
     case S3_CONDITION_ABSENT:
-        commit.conditions = S3_IF_NONE_MATCH_ANY;
+        commit->conditions = S3_IF_NONE_MATCH_ANY;
         break;
 
     case S3_CONDITION_EXISTS:
-        commit.conditions = S3_IF_MATCH_ANY;
+        commit->conditions = S3_IF_MATCH_ANY;
         break;
 
     case S3_CONDITION_ETAG:
-        commit.conditions = S3_IF_MATCH;
-        commit.if_match = ngx_http_s3_etag_parse(&ctx->condition.etag,
-                                                 if_match);
+        commit->conditions = S3_IF_MATCH;
+        commit->if_match = ngx_http_s3_etag_parse(&ctx->condition.etag,
+                                                  if_match);
         break;
 
     default:
         break;
     }
+}
 
-    commit.etag.data = body->md5;
-    commit.etag.len = S3_BODY_MD5_LEN;
-    commit.meta = ngx_http_s3_slice(ctx->meta);
-    commit.checksum = ngx_http_s3_checksum_row(body->checksum, body->digest,
-                                               checksum);
 
-    call = ngx_http_s3_call(ctx, ngx_http_s3_put_committed);
-    upload = ctx->upload;
+void
+ngx_http_s3_upload_commit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_commit_t *commit, ngx_http_s3_answer_pt answer)
+{
+    int                      status;
+    u_char                   if_match[20];
+    s3_call_t               *call;
+    ngx_http_s3_loc_conf_t  *lcf;
 
-    status = s3_upload_commit(upload, call, &commit);
+    ngx_http_s3_commit_condition(ctx, commit, if_match);
+
+    commit->bucket = ngx_http_s3_slice(ctx->target.bucket);
+    commit->key = ngx_http_s3_slice(ctx->target.key);
+    commit->etag.data = ctx->payload->body.md5;
+    commit->etag.len = S3_BODY_MD5_LEN;
+
+    call = ngx_http_s3_call(ctx, answer);
+
+    status = s3_upload_commit(ctx->upload, call, commit);
 
     if (status != S3_STORE_OK) {
         (void) ngx_http_s3_store_error(ctx, status);
@@ -259,6 +280,26 @@ ngx_http_s3_put_commit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
 
     (void) ngx_http_s3_wait(r, ctx, lcf->timeout);
+}
+
+
+static void
+ngx_http_s3_put_commit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    u_char        checksum[NGX_HTTP_S3_CHECKSUM_LEN];
+    s3_body_t    *body;
+    s3_commit_t   commit;
+
+    body = &ctx->payload->body;
+
+    ngx_memzero(&commit, sizeof(s3_commit_t));
+
+    commit.op = S3_COMMIT_PUT;
+    commit.meta = ngx_http_s3_slice(ctx->meta);
+    commit.checksum = ngx_http_s3_checksum_row(body->checksum, body->digest,
+                                               checksum);
+
+    ngx_http_s3_upload_commit(r, ctx, &commit, ngx_http_s3_put_committed);
 }
 
 

@@ -100,12 +100,11 @@ ngx_str_t
 ngx_http_s3_etag_text(ngx_pool_t *pool, s3_slice_t etag)
 {
     u_char     *p;
-    uint32_t    parts;
     ngx_str_t   text;
 
     ngx_str_null(&text);
 
-    if (etag.len != 16 && etag.len != 20) {
+    if (etag.len != 16 && etag.len != NGX_HTTP_S3_ETAG_PARTS) {
         return text;
     }
 
@@ -118,17 +117,26 @@ ngx_http_s3_etag_text(ngx_pool_t *pool, s3_slice_t etag)
 
     p = ngx_hex_dump(p, (u_char *) etag.data, 16);
 
-    if (etag.len == 20) {
-        parts = (uint32_t) etag.data[16] | (uint32_t) etag.data[17] << 8
-                | (uint32_t) etag.data[18] << 16
-                | (uint32_t) etag.data[19] << 24;
-
-        p = ngx_sprintf(p, "-%uD", parts);
+    if (etag.len == NGX_HTTP_S3_ETAG_PARTS) {
+        p = ngx_sprintf(p, "-%ui", ngx_http_s3_etag_parts(etag));
     }
 
     text.len = p - text.data;
 
     return text;
+}
+
+
+ngx_uint_t
+ngx_http_s3_etag_parts(s3_slice_t etag)
+{
+    if (etag.len != NGX_HTTP_S3_ETAG_PARTS) {
+        return 0;
+    }
+
+    return (ngx_uint_t) etag.data[16] | (ngx_uint_t) etag.data[17] << 8
+           | (ngx_uint_t) etag.data[18] << 16
+           | (ngx_uint_t) etag.data[19] << 24;
 }
 
 
@@ -212,6 +220,57 @@ ngx_http_s3_checksum_row(s3_checksum_e algorithm, const u_char *digest,
 }
 
 
+s3_slice_t
+ngx_http_s3_checksum_composite(s3_checksum_e algorithm, const u_char *digest,
+    ngx_uint_t parts, u_char buf[NGX_HTTP_S3_CHECKSUM_LEN])
+{
+    u_char      *p;
+    s3_slice_t   row;
+
+    row = ngx_http_s3_checksum_row(algorithm, digest, buf);
+
+    if (row.len) {
+        buf[1] = 1;
+
+        p = buf + row.len;
+
+        *p++ = (u_char) parts;
+        *p++ = (u_char) (parts >> 8);
+        *p++ = (u_char) (parts >> 16);
+        *p++ = (u_char) (parts >> 24);
+
+        row.len = p - buf;
+    }
+
+    return row;
+}
+
+
+s3_checksum_e
+ngx_http_s3_checksum_next(s3_slice_t *rest, s3_slice_t *row)
+{
+    const s3_checksum_info_t  *info;
+
+    if (rest->len < 2 || rest->data[1] != 0) {
+        return S3_CHECKSUM_NONE;
+    }
+
+    info = s3_checksum_info(rest->data[0]);
+
+    if (info == NULL || rest->len < 2 + info->size) {
+        return S3_CHECKSUM_NONE;
+    }
+
+    row->data = rest->data;
+    row->len = 2 + info->size;
+
+    rest->data += row->len;
+    rest->len -= row->len;
+
+    return row->data[0];
+}
+
+
 const s3_checksum_info_t *
 ngx_http_s3_checksum_read(s3_slice_t row, s3_checksum_e *algorithm,
     const u_char **digest, ngx_str_t *type)
@@ -224,7 +283,7 @@ ngx_http_s3_checksum_read(s3_slice_t row, s3_checksum_e *algorithm,
 
     info = s3_checksum_info(row.data[0]);
 
-    if (info == NULL || row.len != 2 + info->size) {
+    if (info == NULL || row.len != 2 + info->size + 4 * row.data[1]) {
         return NULL;
     }
 
@@ -243,32 +302,67 @@ ngx_http_s3_checksum_read(s3_slice_t row, s3_checksum_e *algorithm,
 
 
 ngx_int_t
-ngx_http_s3_add_checksum(ngx_http_request_t *r, s3_slice_t row)
+ngx_http_s3_checksum_words(ngx_pool_t *pool, s3_slice_t row,
+    ngx_uint_t suffix, s3_checksum_text_t *text)
 {
-    char                      *text;
-    ngx_str_t                  value, type;
+    u_char                    *p;
+    uint32_t                   parts;
     const u_char              *digest;
-    s3_checksum_e              algorithm;
     const s3_checksum_info_t  *info;
 
-    info = ngx_http_s3_checksum_read(row, &algorithm, &digest, &type);
+    ngx_memzero(text, sizeof(s3_checksum_text_t));
+
+    info = ngx_http_s3_checksum_read(row, &text->algorithm, &digest,
+                                     &text->type);
     if (info == NULL) {
         return NGX_OK;
     }
 
-    text = ngx_pnalloc(r->pool, S3_CHECKSUM_TEXT_MAX + 1);
-    if (text == NULL) {
+    p = ngx_pnalloc(pool, S3_CHECKSUM_TEXT_MAX + 1 + NGX_INT32_LEN);
+    if (p == NULL) {
         return NGX_ERROR;
     }
 
-    value.data = (u_char *) text;
-    value.len = s3_checksum_text(algorithm, digest, text);
+    text->text.data = p;
 
-    if (ngx_http_s3_add_header(r, info->header, &value) != NGX_OK) {
+    p += s3_checksum_text(text->algorithm, digest, (char *) p);
+
+    if (suffix && row.data[1]) {
+        digest += info->size;
+
+        parts = (uint32_t) digest[0] | (uint32_t) digest[1] << 8
+                | (uint32_t) digest[2] << 16 | (uint32_t) digest[3] << 24;
+
+        p = ngx_sprintf(p, "-%uD", parts);
+    }
+
+    text->text.len = p - text->text.data;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_s3_add_checksum(ngx_http_request_t *r, s3_slice_t row)
+{
+    s3_checksum_text_t  text;
+
+    if (ngx_http_s3_checksum_words(r->pool, row, 1, &text) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    return ngx_http_s3_add_header(r, "x-amz-checksum-type", &type);
+    if (text.text.len == 0) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_s3_add_header(r, s3_checksum_info(text.algorithm)->header,
+                               &text.text)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_s3_add_header(r, "x-amz-checksum-type", &text.type);
 }
 
 

@@ -19,7 +19,7 @@
 #define S3_XML_BUFFER        16384
 
 
-typedef struct {
+struct s3_xml_reader_s {
     s3_xml_handler_pt          handler;
     void                      *ctx;
     xmlParserCtxtPtr           parser;
@@ -34,7 +34,7 @@ typedef struct {
     u_char                    *text;
     size_t                     len;
     size_t                     size;
-} s3_xml_reader_t;
+};
 
 
 static void s3_xml_write(s3_xml_t *x, const void *data, size_t len);
@@ -383,16 +383,43 @@ s3_xml_error(ngx_pool_t *pool, s3_failure_t *fail, ngx_str_t *resource,
 s3_error_e
 s3_xml_read(ngx_chain_t *in, s3_xml_handler_pt handler, void *ctx)
 {
-    size_t            n;
-    u_char           *p;
-    xmlSAXHandler     sax;
-    s3_xml_reader_t   r;
+    s3_error_e        rc;
+    s3_xml_reader_t  *r;
 
-    ngx_memzero(&r, sizeof(s3_xml_reader_t));
+    r = s3_xml_reader_create(handler, ctx);
+    if (r == NULL) {
+        return S3_ERR_INTERNAL_ERROR;
+    }
+
+    rc = S3_OK;
+
+    for ( /* void */ ; in && rc == S3_OK; in = in->next) {
+        rc = s3_xml_reader_feed(r, in->buf->pos, in->buf->last - in->buf->pos);
+    }
+
+    rc = s3_xml_reader_end(r);
+
+    s3_xml_reader_destroy(r);
+
+    return rc;
+}
+
+
+s3_xml_reader_t *
+s3_xml_reader_create(s3_xml_handler_pt handler, void *ctx)
+{
+    xmlSAXHandler     sax;
+    s3_xml_reader_t  *r;
+
+    r = calloc(1, sizeof(s3_xml_reader_t));
+    if (r == NULL) {
+        return NULL;
+    }
+
     ngx_memzero(&sax, sizeof(xmlSAXHandler));
 
-    r.handler = handler;
-    r.ctx = ctx;
+    r->handler = handler;
+    r->ctx = ctx;
 
     /*
      * No entity and no external handlers: an entity that is not predefined is
@@ -408,42 +435,59 @@ s3_xml_read(ngx_chain_t *in, s3_xml_handler_pt handler, void *ctx)
     sax.internalSubset = s3_xml_doctype;
     sax.serror = s3_xml_error_handler;
 
-    r.parser = xmlCreatePushParserCtxt(&sax, &r, NULL, 0, NULL);
-    if (r.parser == NULL) {
-        return S3_ERR_INTERNAL_ERROR;
+    r->parser = xmlCreatePushParserCtxt(&sax, r, NULL, 0, NULL);
+    if (r->parser == NULL) {
+        free(r);
+        return NULL;
     }
 
-    (void) xmlCtxtUseOptions(r.parser,
+    (void) xmlCtxtUseOptions(r->parser,
                              XML_PARSE_NONET|XML_PARSE_NOERROR
                              |XML_PARSE_NOWARNING);
 
-    for ( /* void */ ; in && r.error == S3_OK; in = in->next) {
+    return r;
+}
 
-        for (p = in->buf->pos;
-             p < in->buf->last && r.error == S3_OK;
-             p += n)
-        {
 
-            /* xmlParseChunk() takes an int */
-            n = ngx_min(in->buf->last - p, 1 << 20);
+s3_error_e
+s3_xml_reader_feed(s3_xml_reader_t *r, const u_char *p, size_t len)
+{
+    size_t  n;
 
-            if (xmlParseChunk(r.parser, (char *) p, (int) n, 0) != 0) {
-                s3_xml_fail(&r, S3_ERR_MALFORMED_XML);
-            }
+    for ( /* void */ ; len && r->error == S3_OK; p += n, len -= n) {
+
+        /* xmlParseChunk() takes an int */
+        n = ngx_min(len, 1 << 20);
+
+        if (xmlParseChunk(r->parser, (char *) p, (int) n, 0) != 0) {
+            s3_xml_fail(r, S3_ERR_MALFORMED_XML);
         }
     }
 
-    if (r.error == S3_OK
-        && (xmlParseChunk(r.parser, NULL, 0, 1) != 0
-            || !r.parser->wellFormed))
+    return r->error;
+}
+
+
+s3_error_e
+s3_xml_reader_end(s3_xml_reader_t *r)
+{
+    if (r->error == S3_OK
+        && (xmlParseChunk(r->parser, NULL, 0, 1) != 0
+            || !r->parser->wellFormed))
     {
-        s3_xml_fail(&r, S3_ERR_MALFORMED_XML);
+        s3_xml_fail(r, S3_ERR_MALFORMED_XML);
     }
 
-    xmlFreeParserCtxt(r.parser);
-    free(r.text);
+    return r->error;
+}
 
-    return r.error;
+
+void
+s3_xml_reader_destroy(s3_xml_reader_t *r)
+{
+    xmlFreeParserCtxt(r->parser);
+    free(r->text);
+    free(r);
 }
 
 

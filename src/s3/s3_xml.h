@@ -107,5 +107,19 @@ typedef s3_error_e (*s3_xml_handler_pt)(void *ctx, ngx_uint_t depth,
  */
 s3_error_e s3_xml_read(ngx_chain_t *in, s3_xml_handler_pt handler, void *ctx);
 
+/*
+ * The same for a document that comes in pieces and is too large to be kept:
+ * create (NULL: no memory), feed (any number of times), end (the document is
+ * over), and in every case destroy.  Feed and end return what s3_xml_read()
+ * does, the same error again once there is one.
+ */
+typedef struct s3_xml_reader_s  s3_xml_reader_t;
+
+s3_xml_reader_t *s3_xml_reader_create(s3_xml_handler_pt handler, void *ctx);
+s3_error_e s3_xml_reader_feed(s3_xml_reader_t *r, const u_char *p,
+    size_t len);
+s3_error_e s3_xml_reader_end(s3_xml_reader_t *r);
+void s3_xml_reader_destroy(s3_xml_reader_t *r);
+
 
 #endif /* _S3_XML_H_INCLUDED_ */

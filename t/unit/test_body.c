@@ -298,6 +298,49 @@ header_checksums(void **state)
 }
 
 
+/* a second one besides, whatever the client gives */
+
+static void
+also_checksum(void **state)
+{
+    char      got[S3_CHECKSUM_TEXT_MAX + 1];
+    unsigned  i;
+
+    static const struct {
+        s3_checksum_e   checksum;
+        const char     *text;
+    } given[] = {
+        { S3_CHECKSUM_NONE, NULL },
+        { S3_CHECKSUM_CRC32, TEST_CRC32 },
+        { S3_CHECKSUM_SHA256, TEST_SHA256 },
+        { S3_CHECKSUM_CRC64NVME, TEST_CRC64NVME }
+    };
+
+    test_conf.also_checksum = S3_CHECKSUM_CRC64NVME;
+
+    for (i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+
+        if (given[i].text) {
+            test_expect(given[i].checksum, given[i].text);
+        }
+
+        assert_int_equal(test_run(TEST_HELLO, TEST_HELLO_LEN, 3), S3_BODY_OK);
+
+        assert_int_equal(test_body.given, given[i].checksum);
+        assert_int_equal(test_body.also, S3_CHECKSUM_CRC64NVME);
+
+        (void) s3_checksum_text(test_body.also, test_body.also_digest, got);
+        assert_string_equal(got, TEST_CRC64NVME);
+
+        if (given[i].text) {
+            (void) s3_checksum_text(test_body.checksum, test_body.digest,
+                                    got);
+            assert_string_equal(got, given[i].text);
+        }
+    }
+}
+
+
 static void
 header_md5(void **state)
 {
@@ -747,6 +790,7 @@ main(void)
         cmocka_unit_test_setup(empty, test_setup),
         cmocka_unit_test_setup(signed_payload, test_setup),
         cmocka_unit_test_setup(header_checksums, test_setup),
+        cmocka_unit_test_setup(also_checksum, test_setup),
         cmocka_unit_test_setup(header_md5, test_setup),
         cmocka_unit_test_setup(lengths, test_setup),
         cmocka_unit_test_setup(unfinished, test_setup),
