@@ -112,6 +112,8 @@ typedef struct {
     ngx_uint_t                    line;
 
     ngx_http_s3_store_t          *store;
+    ngx_str_t                     health_name;
+    ngx_http_s3_store_t          *health;     /* of s3_health */
     ngx_http_s3_credentials_t    *credentials;
     ngx_str_t                     region;
     ngx_array_t                  *domains;    /* ngx_str_t, lower case */
@@ -231,6 +233,8 @@ char *ngx_http_s3_check_memory(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_s3_check_cache(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_s3_check_disk_timeout(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_s3_check_region(ngx_conf_t *cf, void *post, void *data);
+/* The store of that name, or NULL. */
+ngx_http_s3_store_t *ngx_http_s3_find_store(ngx_conf_t *cf, ngx_str_t *name);
 char *ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
     ngx_http_s3_loc_conf_t *conf);
 ngx_int_t ngx_http_s3_init_stores(ngx_conf_t *cf,
@@ -242,6 +246,12 @@ char *ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 void ngx_http_s3_credentials_start(ngx_http_s3_main_conf_t *mcf,
     ngx_log_t *log);
+
+
+/* ngx_http_s3_health.c: the directive, and its store when all is read */
+char *ngx_http_s3_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_s3_merge_health(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
+    ngx_http_s3_loc_conf_t *conf);
 
 
 /*
@@ -261,7 +271,9 @@ ngx_int_t ngx_http_s3_process_start(ngx_cycle_t *cycle);
 void ngx_http_s3_process_stop(ngx_cycle_t *cycle);
 ngx_msec_t ngx_http_s3_manager(void *data);
 
-/* The location's client, or NULL: there is none (logged). */
+/* A store's client, that of the location's; NULL: there is none (logged). */
+s3_client_t *ngx_http_s3_store_client(ngx_http_s3_store_t *store,
+    ngx_log_t *log);
 s3_client_t *ngx_http_s3_client(ngx_http_request_t *r);
 
 

@@ -496,6 +496,28 @@ ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+ngx_http_s3_store_t *
+ngx_http_s3_find_store(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_uint_t                 i;
+    ngx_http_s3_store_t      **stores;
+    ngx_http_s3_main_conf_t   *mcf;
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_s3_module);
+    stores = mcf->stores.elts;
+
+    for (i = 0; i < mcf->stores.nelts; i++) {
+        if (stores[i]->name.len == name->len
+            && ngx_strncmp(stores[i]->name.data, name->data, name->len) == 0)
+        {
+            return stores[i];
+        }
+    }
+
+    return NULL;
+}
+
+
 /*
  * Called for each location once all is read and nginx's core has merged its
  * own: stores may be defined after they are used.
@@ -505,17 +527,18 @@ char *
 ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
     ngx_http_s3_loc_conf_t *conf)
 {
-    ngx_uint_t                  i;
-    ngx_http_s3_store_t       **stores;
-    ngx_http_s3_main_conf_t    *mcf;
-    ngx_http_core_srv_conf_t   *cscf;
-    ngx_http_core_loc_conf_t   *clcf;
+    ngx_http_core_srv_conf_t  *cscf;
+    ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     conf->error_pages = clcf->error_pages;
 
     if (conf->store_name.data == NULL) {
+
+        if (conf->health_name.data || prev->health) {
+            return ngx_http_s3_merge_health(cf, prev, conf);
+        }
 
         /* "if" and "limit_except" within a location of ours */
 
@@ -537,19 +560,7 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
         return NGX_CONF_OK;
     }
 
-    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_s3_module);
-    stores = mcf->stores.elts;
-
-    for (i = 0; i < mcf->stores.nelts; i++) {
-        if (stores[i]->name.len == conf->store_name.len
-            && ngx_strncmp(stores[i]->name.data, conf->store_name.data,
-                           conf->store_name.len)
-               == 0)
-        {
-            conf->store = stores[i];
-            break;
-        }
-    }
+    conf->store = ngx_http_s3_find_store(cf, &conf->store_name);
 
     if (conf->store == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,

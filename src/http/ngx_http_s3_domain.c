@@ -244,7 +244,7 @@ ngx_http_s3_has_buckets_of(ngx_http_core_srv_conf_t *cscf, ngx_str_t *domain)
         }
 #endif
 
-        /* "*.example.com" or ".example.com", which has s3.example.com's too */
+        /* "*.example.com" and ".example.com" cover s3.example.com's, too */
 
         name = sn[i].name;
 

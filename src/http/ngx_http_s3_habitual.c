@@ -5,8 +5,8 @@
  * The bucket, or the object, must be there.
  *
  * Messages and elements are those that S3 gives, as recorded from it in
- * LocalStack's tests/aws/services/s3/test_s3.snapshot.json; the names of empty
- * documents are those of the S3 API Reference.
+ * LocalStack's tests/aws/services/s3/test_s3.snapshot.json; the names of
+ * empty documents are those of the S3 API Reference.
  *
  * Deleting what cannot be there is 204, as S3 answers for what is not there.
  * Ownership controls are there and stay: a bucket of ours is one with

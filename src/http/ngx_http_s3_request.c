@@ -441,6 +441,10 @@ ngx_http_s3_access_handler(ngx_http_request_t *r)
         ar.paths[ar.npaths++] = ctx->target.raw_stripped;
     }
 
+    if (ctx->target.virtual_host) {
+        ar.bucket = ctx->target.bucket;
+    }
+
     ar.query = ctx->target.raw_query;
     ar.headers = ctx->headers.elts;
     ar.nheaders = ctx->nreal;

@@ -360,19 +360,26 @@ failed:
 
 
 s3_client_t *
+ngx_http_s3_store_client(ngx_http_s3_store_t *store, ngx_log_t *log)
+{
+    if (store->client == NULL
+        && ngx_http_s3_start_client(store, log) != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return store->client;
+}
+
+
+s3_client_t *
 ngx_http_s3_client(ngx_http_request_t *r)
 {
     ngx_http_s3_loc_conf_t  *lcf;
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
 
-    if (lcf->store->client == NULL
-        && ngx_http_s3_start_client(lcf->store, r->connection->log) != NGX_OK)
-    {
-        return NULL;
-    }
-
-    return lcf->store->client;
+    return ngx_http_s3_store_client(lcf->store, r->connection->log);
 }
 
 

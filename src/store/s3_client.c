@@ -222,6 +222,34 @@ s3_client_state(s3_client_t *c)
 
 
 void
+s3_client_health(s3_client_t *c, s3_client_health_t *h)
+{
+    unsigned  i;
+
+    memset(h, 0, sizeof(s3_client_health_t));
+
+    h->state = s3_client_state(c);
+    h->connected = c->ready && !c->broken;
+
+    if (!c->has_set) {
+        return;
+    }
+
+    h->disks = c->set.geometry.k + c->set.geometry.m;
+    h->read_quorum = c->set.geometry.k;
+    h->write_quorum = s3_quorum(&c->set.geometry);
+
+    /* without a quorum there are no members */
+
+    for (i = 0; i < h->disks; i++) {
+        h->present += (c->set.disks[i].state != S3_DISK_ABSENT);
+        h->healing += (c->set.disks[i].state == S3_DISK_PRESENT
+                       && h->state == S3_STORE_OK);
+    }
+}
+
+
+void
 s3_client_close(s3_client_t *c)
 {
     s3_ask_t   *ask;

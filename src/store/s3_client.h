@@ -46,6 +46,24 @@ void s3_client_close(s3_client_t *c);
  */
 int s3_client_state(s3_client_t *c);
 
+/*
+ * The same for those who watch: from the page and the socket, nothing is
+ * waited for.  Numbers are 0 while the set is not known.
+ */
+typedef struct {
+    int              state;          /* s3_client_state() */
+    int              connected;      /* the store process has answered on the
+                                        connection there is */
+    unsigned         disks;          /* of the set */
+    unsigned         present;        /* of them: there, in order */
+    unsigned         healing;        /* of these: being brought forward, in a
+                                        set that can be written to */
+    unsigned         read_quorum;    /* disks it takes */
+    unsigned         write_quorum;
+} s3_client_health_t;
+
+void s3_client_health(s3_client_t *c, s3_client_health_t *h);
+
 
 /*
  * --- calls ---

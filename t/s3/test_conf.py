@@ -187,6 +187,28 @@ BAD = {
     "empty region": (
         http(more='s3_region "";'), "s3_region", ["us-east-1"]),
 
+    "health of a store never defined": (
+        http(location=SERVE + "\nlocation = /healthz { s3_health other; }"),
+        "s3_health", ['"other" is not defined', "s3_store other"]),
+
+    "health twice": (
+        http(location="location = /healthz { s3_health main; "
+                      "s3_health main; }"),
+        "s3_health", ["is duplicate"]),
+
+    "health where something is served": (
+        http(location="location / { s3_serve main; s3_health main; }"),
+        "s3_health", ["s3_serve", "location of its own"]),
+
+    "served where health is": (
+        http(location="location / { s3_health main; s3_serve main; }"),
+        "s3_health", ["location of its own"]),
+
+    "health where something would be served": (
+        http(location="location / { s3_health main; "
+                      "proxy_pass http://127.0.0.1:1; }"),
+        "s3_health", ["proxy_pass", "location of its own"]),
+
     "domain with a port": (
         http(more="s3_domain s3.example.com:80;"),
         "s3_domain", ["leave out scheme, port"]),
@@ -434,6 +456,11 @@ def test_params_file(nginx):
 def test_limit_except_and_if(nginx):
     ok, text = nginx.check(http(location="""location /a/ {
         s3_serve main;
+        limit_except GET { deny all; }
+        if ($arg_x) { set $y 1; }
+    }
+    location /health/ {
+        s3_health main;
         limit_except GET { deny all; }
         if ($arg_x) { set $y 1; }
     }"""))

@@ -267,6 +267,18 @@ def test_example(example):
             if "quic" in host.conf.read_text():
                 over_http3(client, host)
 
+            for path in re.findall(r"location (?:= )?(\S+) \{\s*s3_health",
+                                   host.conf.read_text()):
+                path += "cluster" if path.endswith("/") else ""
+                plain = http.client.HTTPSConnection(
+                    "127.0.0.1", host.port, timeout=30,
+                    context=ssl.create_default_context(cafile=str(host.ca)))
+                plain.request("GET", path)
+                answer = plain.getresponse()
+                assert answer.status == 200
+                assert answer.read().startswith(b"ok")
+                plain.close()
+
             domain = re.search(r"s3_domain (\S+);", host.conf.read_text())
 
             if domain:
@@ -388,6 +400,7 @@ SAMPLES = {
     "s3_store": "s3_store other { disk e1; }",
     "s3_serve": "s3_serve main;",
     "s3_domain": "s3_domain s3.example.com;",
+    "s3_health": "s3_health main;",
     "s3_credentials": "s3_credentials keys.jsonl refresh=5s;",
 }
 
@@ -404,7 +417,8 @@ def test_directive_in_context(tmp_path, name, context):
 
     keys = "" if (name, context) == ("s3_credentials", "http") \
         else "s3_credentials keys.jsonl;"
-    serve = "" if (name, context) == ("s3_serve", "location") \
+    serve = "" if (name, context) in (("s3_serve", "location"),
+                                      ("s3_health", "location")) \
         else "s3_serve main;"
 
     (tmp_path / "logs").mkdir()

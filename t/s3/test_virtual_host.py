@@ -94,6 +94,19 @@ def test_boto3(server, bucket, domain, prefix):
     assert f"//{bucket}.{domain}:".lower() in seen[0].lower()
 
 
+@pytest.mark.parametrize("prefix", ["", "/storage"])
+def test_sigv2(server, bucket, prefix):
+    """The bucket is in what is signed, though not in the path."""
+
+    with contextlib.closing(client(server, prefix=prefix,
+                                   signature="s3")) as s3:
+        s3.put_object(Bucket=bucket, Key="a/b c", Body=b"x")
+        assert read(s3, bucket, "a/b c") == b"x"
+        assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
+        s3.delete_object(Bucket=bucket, Key="a/b c")
+        assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
 def test_both_styles_are_one_store(server, bucket):
     path = server.client()
     path.put_object(Bucket=bucket, Key="k", Body=b"x")
