@@ -196,8 +196,8 @@ struct ngx_http_s3_ctx_s {
     /* an object going out */
     s3_range_t                    range;
     uint64_t                      rest;       /* bytes not yet handed out */
-    ngx_chain_t                  *busy;       /* pieces not yet sent */
-    ngx_uint_t                    npieces;
+    ngx_chain_t                  *busy;       /* the piece being sent */
+    ngx_chain_t                  *free;
 
     /* an error page of nginx's replaced by ours */
     ngx_chain_t                  *error_chain;

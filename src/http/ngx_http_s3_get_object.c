@@ -5,8 +5,9 @@
  *     look up      conditions, range
  *     download     the first piece is there, or computed: only now the header
  *                  is sent, so that what cannot be read is an S3 error
- *     pieces       out of the store's memory into nginx's output; one is
- *                  asked for while others are sent, up to GET_PIECES
+ *     pieces       out of the store's memory into nginx's output, one after
+ *                  the other: the store may take back what nginx has not got,
+ *                  so a client that does not read holds one piece
  *
  * No range filter of nginx's, no gzip, no not-modified filter: S3 has rules
  * of its own for all three.
@@ -17,7 +18,6 @@
 #include "s3_metadata.h"
 
 
-#define NGX_HTTP_S3_GET_PIECES    4
 #define NGX_HTTP_S3_GET_ATTEMPTS  4
 
 
@@ -455,7 +455,7 @@ ngx_http_s3_get_send(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 {
     ngx_int_t     rc;
     ngx_buf_t    *b;
-    ngx_chain_t  *out, *cl, **ll;
+    ngx_chain_t  *out, *cl;
 
     if (!r->header_sent) {
         ctx->own = 1;
@@ -469,13 +469,15 @@ ngx_http_s3_get_send(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         r->write_event_handler = ngx_http_s3_get_writer;
     }
 
-    b = ngx_calloc_buf(r->pool);
+    cl = ngx_chain_get_free_buf(r->pool, &ctx->free);
     out = ngx_alloc_chain_link(r->pool);
-    cl = ngx_alloc_chain_link(r->pool);
 
-    if (b == NULL || out == NULL || cl == NULL) {
+    if (cl == NULL || out == NULL) {
         return NGX_ERROR;
     }
+
+    b = cl->buf;
+    ngx_memzero(b, sizeof(ngx_buf_t));
 
     b->start = (u_char *) p;
     b->pos = (u_char *) p;
@@ -489,20 +491,18 @@ ngx_http_s3_get_send(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     if (ctx->rest == 0) {
         b->last_buf = 1;
         b->last_in_chain = 1;
+
+    } else {
+
+        /* no filter keeps it to itself: the next one comes when it is sent */
+
+        b->flush = 1;
     }
 
     out->buf = b;
     out->next = NULL;
 
-    /* the same buffer in a list of ours: pieces are released in order */
-
-    cl->buf = b;
-    cl->next = NULL;
-
-    for (ll = &ctx->busy; *ll; ll = &(*ll)->next) { /* void */ }
-
-    *ll = cl;
-    ctx->npieces++;
+    ctx->busy = cl;
 
     ngx_http_s3_get_run(r, ctx, out);
 
@@ -510,7 +510,7 @@ ngx_http_s3_get_send(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 }
 
 
-/* sends what there is, asks for what there is room for, or waits */
+/* sends what there is, then asks for more, or waits */
 
 static void
 ngx_http_s3_get_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
@@ -550,16 +550,15 @@ ngx_http_s3_get_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         return;
     }
 
-    while (ctx->busy && ngx_buf_size(ctx->busy->buf) == 0) {
+    if (ctx->busy && ngx_buf_size(ctx->busy->buf) == 0) {
         cl = ctx->busy;
-        ctx->busy = cl->next;
-        ngx_free_chain(r->pool, cl);
+        ctx->busy = NULL;
 
-        ctx->npieces--;
+        cl->next = ctx->free;
+        ctx->free = cl;
+
         s3_download_release(ctx->download);
-    }
 
-    if (!ctx->asked && ctx->npieces < NGX_HTTP_S3_GET_PIECES) {
         ctx->asked = 1;
         s3_download_next(ctx->download);
     }

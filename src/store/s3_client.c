@@ -116,7 +116,10 @@ s3_client_create(const s3_conf_t *conf)
     s3_link_init(&c->pins);
     s3_link_init(&c->events);
     s3_link_init(&c->waiting);
-    s3_link_init(&c->budgets);
+    s3_link_init(&c->budgets[S3_BUDGET_UPLOADS]);
+    s3_link_init(&c->budgets[S3_BUDGET_DOWNLOADS]);
+    s3_link_init(&c->large);
+    s3_link_init(&c->spares);
     s3_link_init(&c->buffers);
     s3_link_init(&c->disks);
 

@@ -7,7 +7,7 @@
  *                           on them, lateness
  *     s3_client_memory.c    stripe buffers and the budget for them
  *     s3_upload.c           s3_upload_*()
- *     s3_download.c         s3_download_*()
+ *     s3_download*.c        s3_download_*()
  *
  * All on the loop, but for run functions of operations and compute tasks.
  * Nothing calls the owner back but s3_client_process(): events wait in a list
@@ -122,13 +122,23 @@ struct s3_event_s {
 };
 
 
-/* somebody who waits for memory */
+/* who the memory is for: neither takes the other's share */
+typedef enum {
+    S3_BUDGET_UPLOADS = 0,
+    S3_BUDGET_DOWNLOADS,
+    S3_BUDGET_LAST
+} s3_budget_class_e;
+
+
+/* memory that is held, or waited for */
 typedef struct s3_budget_s   s3_budget_t;
 
 struct s3_budget_s {
     s3_link_t             link;         /* client->budgets, or in none */
+    s3_budget_class_e     class;
     size_t                size;         /* granted: bytes */
     size_t                wanted;
+    uint64_t              asked;        /* by which those that wait compare */
     void                (*handler)(s3_budget_t *budget);
 };
 
@@ -137,6 +147,7 @@ typedef struct {
     s3_link_t             link;         /* client->buffers while free */
     uint8_t              *data;         /* page-aligned */
     size_t                size;
+    size_t                resident;     /* of size: what may have pages */
     unsigned              refs;
     uint64_t              freed;        /* ms */
 } s3_buffer_t;
@@ -268,10 +279,20 @@ struct s3_client_s {
 
     s3_link_t             events;
     s3_link_t             waiting;      /* s3_event_t: for an opened set */
-    s3_link_t             budgets;
-    size_t                reserved;
+
+    /* memory */
+    s3_link_t             budgets[S3_BUDGET_LAST];
+    uint64_t              nasked;
+    size_t                held[S3_BUDGET_LAST];
+    size_t                reserved;     /* the sum of held */
+    s3_link_t             large;        /* s3_download_t: hold more than
+                                           their slot; whoever has taken a
+                                           piece last is last */
+    struct s3_window_s   *spare;        /* has the spare that is not counted */
+    s3_link_t             spares;       /* s3_window_t.turn: wait for it */
     s3_link_t             buffers;      /* free ones, oldest first */
-    unsigned              nbuffers;
+    unsigned              nbuffers;     /* free ones */
+    size_t                resident;     /* of all buffers */
 
     /* the set */
     s3_page_t            *page;
@@ -318,15 +339,29 @@ void s3_disk_error(s3_disk_t *disk, int error, const char *what);
 s3_buffer_t *s3_buffer_get(s3_client_t *c, size_t size);
 void s3_buffer_ref(s3_buffer_t *buffer);
 void s3_buffer_unref(s3_client_t *c, s3_buffer_t *buffer);
+/* gives back the pages outside of these bytes, returns how many bytes have
+ * pages still; what is written there by others comes to nothing */
+size_t s3_buffer_keep(s3_client_t *c, s3_buffer_t *buffer, size_t from,
+    size_t to);
 /* frees buffers that were not used for a while; all: every free one */
 void s3_buffer_trim(s3_client_t *c, int all);
 /* in the order of asking; the handler is called by s3_client_process() */
-void s3_budget_ask(s3_client_t *c, s3_budget_t *budget, size_t size,
+void s3_budget_ask(s3_client_t *c, s3_budget_t *budget,
+    s3_budget_class_e class, size_t size,
     void (*handler)(s3_budget_t *budget));
-/* at once and before nobody, or -1 */
-int s3_budget_try(s3_client_t *c, s3_budget_t *budget, size_t size);
+/* at once and in nobody's way, or -1 */
+int s3_budget_try(s3_client_t *c, s3_budget_t *budget,
+    s3_budget_class_e class, size_t size);
+/* gives back what is over size */
+void s3_budget_shrink(s3_client_t *c, s3_budget_t *budget, size_t size);
 void s3_budget_free(s3_client_t *c, s3_budget_t *budget);
+/* whether anybody waits */
+int s3_budget_waited(s3_client_t *c);
 void s3_budget_grant(s3_client_t *c);
+
+/* s3_download.c: takes memory from a download whose client takes its time;
+ * 0: there was none to take */
+int s3_download_squeeze(s3_client_t *c);
 
 /* s3_upload.c */
 void s3_upload_answered(s3_upload_t *u);

@@ -4,6 +4,29 @@
  * of its own: given back it lowers the process's RSS for certain, which
  * free() of a large block does not, and pages of it that nobody touched cost
  * nothing.
+ *
+ * Budget: conf->memory, M, is shared by uploads and downloads.
+ *
+ *     0            M/4                         3M/4             M
+ *     |  uploads'   |   whoever comes            |  downloads'  |
+ *
+ * A quarter is each one's own, which the other cannot take: neither can stop
+ * the other for good.  For the rest they wait in the order they came, each in
+ * its own queue.  What each takes, and who waits how long, is in
+ * docs/design.md, "Memory".
+ *
+ *   - an upload asks once, for all it needs, before its body is read
+ *   - a download asks once, for its slot of 64 KiB, and keeps it to its end:
+ *     what has begun goes on with that alone and never waits for memory again
+ *   - anything more a download only tries for: it gets it while nobody waits
+ *     whom it could be given to
+ *   - when somebody waits, what downloads hold beyond their slots is taken
+ *     back from those whose clients are slower than the store: it is read
+ *     again later.  For an upload no more is taken than what is over the
+ *     downloads' own quarter
+ *
+ * Each class gets one request that is larger than all it may have, alone.
+ * So the bound is M, or where M is small one such request of each class.
  */
 
 
@@ -13,11 +36,20 @@
 #include <sys/mman.h>
 
 
-#define S3_BUFFERS_FREE   8
+#define S3_BUFFERS_FREE   64
 #define S3_BUFFERS_IDLE   1000     /* ms */
 
 
+static void s3_buffer_room(s3_client_t *c, size_t size);
 static void s3_buffer_destroy(s3_client_t *c, s3_buffer_t *buffer);
+
+static size_t s3_budget_rest(s3_client_t *c, s3_budget_class_e class);
+static int s3_budget_fits(s3_client_t *c, s3_budget_class_e class,
+    size_t size);
+static int s3_budget_own(s3_client_t *c, s3_budget_class_e class,
+    size_t size);
+static s3_budget_t *s3_budget_first(s3_client_t *c, s3_budget_class_e class);
+static void s3_budget_give(s3_client_t *c, s3_budget_t *budget);
 
 
 s3_buffer_t *
@@ -38,9 +70,16 @@ s3_buffer_get(s3_client_t *c, size_t size)
             c->nbuffers--;
             buffer->refs = 1;
 
+            s3_buffer_room(c, size - buffer->resident);
+
+            c->resident += size - buffer->resident;
+            buffer->resident = size;
+
             return buffer;
         }
     }
+
+    s3_buffer_room(c, size);
 
     buffer = malloc(sizeof(s3_buffer_t));
     if (buffer == NULL) {
@@ -57,9 +96,27 @@ s3_buffer_get(s3_client_t *c, size_t size)
 
     s3_link_init(&buffer->link);
     buffer->size = size;
+    buffer->resident = size;
     buffer->refs = 1;
 
+    c->resident += size;
+
     return buffer;
+}
+
+
+/* free buffers are kept only where they do not add to what may be used */
+
+static void
+s3_buffer_room(s3_client_t *c, size_t size)
+{
+    while (!s3_link_empty(&c->buffers)
+           && (c->resident > c->conf->memory
+               || size > c->conf->memory - c->resident))
+    {
+        s3_buffer_destroy(c, s3_link_data(c->buffers.next, s3_buffer_t,
+                                          link));
+    }
 }
 
 
@@ -81,10 +138,36 @@ s3_buffer_unref(s3_client_t *c, s3_buffer_t *buffer)
     s3_link_add(&c->buffers, &buffer->link);
     c->nbuffers++;
 
+    s3_buffer_room(c, 0);
+
     if (c->nbuffers > S3_BUFFERS_FREE) {
         s3_buffer_destroy(c, s3_link_data(c->buffers.next, s3_buffer_t,
                                           link));
     }
+}
+
+
+size_t
+s3_buffer_keep(s3_client_t *c, s3_buffer_t *buffer, size_t from, size_t to)
+{
+    from &= ~((size_t) S3_PAGE_SIZE - 1);
+    to = (to + S3_PAGE_SIZE - 1) & ~((size_t) S3_PAGE_SIZE - 1);
+
+    /* a failure leaves pages where they were: more than is counted, until
+     * the buffer is used again */
+
+    if (from) {
+        (void) madvise(buffer->data, from, MADV_DONTNEED);
+    }
+
+    if (to < buffer->size) {
+        (void) madvise(buffer->data + to, buffer->size - to, MADV_DONTNEED);
+    }
+
+    c->resident -= buffer->resident - (to - from);
+    buffer->resident = to - from;
+
+    return buffer->resident;
 }
 
 
@@ -113,61 +196,130 @@ s3_buffer_destroy(s3_client_t *c, s3_buffer_t *buffer)
 {
     s3_link_remove(&buffer->link);
     c->nbuffers--;
+    c->resident -= buffer->resident;
 
     (void) munmap(buffer->data, buffer->size);
     free(buffer);
 }
 
 
-/* what is larger than all of the budget has it alone */
+/*
+ * What the class may have yet.  Its own quarter is there whatever the other
+ * has taken, even were that too much.
+ */
+
+static size_t
+s3_budget_rest(s3_client_t *c, s3_budget_class_e class)
+{
+    size_t  share, used, other, rest, own;
+
+    share = c->conf->memory / 4;
+    other = c->held[!class];
+
+    used = c->reserved + (other < share ? share - other : 0);
+    rest = (used < c->conf->memory) ? c->conf->memory - used : 0;
+    own = (c->held[class] < share) ? share - c->held[class] : 0;
+
+    return (rest > own) ? rest : own;
+}
+
 
 static int
-s3_budget_fits(s3_client_t *c, size_t size)
+s3_budget_fits(s3_client_t *c, s3_budget_class_e class, size_t size)
 {
-    return c->reserved == 0
-           || (c->reserved <= c->conf->memory
-               && size <= c->conf->memory - c->reserved);
+    size_t  share;
+
+    if (size <= s3_budget_rest(c, class)) {
+        return 1;
+    }
+
+    /* what is larger than all of it has it alone */
+
+    share = c->conf->memory / 4;
+
+    return c->held[class] == 0 && size > c->conf->memory - share;
+}
+
+
+/* within its own quarter, where it is in nobody's way */
+
+static int
+s3_budget_own(s3_client_t *c, s3_budget_class_e class, size_t size)
+{
+    size_t  share;
+
+    share = c->conf->memory / 4;
+
+    return c->held[class] <= share && size <= share - c->held[class];
+}
+
+
+/* who waits longest, or NULL */
+
+static s3_budget_t *
+s3_budget_first(s3_client_t *c, s3_budget_class_e class)
+{
+    if (s3_link_empty(&c->budgets[class])) {
+        return NULL;
+    }
+
+    return s3_link_data(c->budgets[class].next, s3_budget_t, link);
+}
+
+
+static void
+s3_budget_give(s3_client_t *c, s3_budget_t *budget)
+{
+    s3_link_remove(&budget->link);
+    budget->size = budget->wanted;
+    c->held[budget->class] += budget->size;
+    c->reserved += budget->size;
 }
 
 
 void
-s3_budget_ask(s3_client_t *c, s3_budget_t *budget, size_t size,
-    void (*handler)(s3_budget_t *budget))
+s3_budget_ask(s3_client_t *c, s3_budget_t *budget, s3_budget_class_e class,
+    size_t size, void (*handler)(s3_budget_t *budget))
 {
+    budget->class = class;
     budget->size = 0;
     budget->wanted = size;
+    budget->asked = ++c->nasked;
     budget->handler = handler;
 
-    s3_link_add(&c->budgets, &budget->link);
+    s3_link_add(&c->budgets[class], &budget->link);
     s3_client_wake(c);
 }
 
 
 int
-s3_budget_try(s3_client_t *c, s3_budget_t *budget, size_t size)
+s3_budget_try(s3_client_t *c, s3_budget_t *budget, s3_budget_class_e class,
+    size_t size)
 {
-    if (!s3_link_empty(&c->budgets) || !s3_budget_fits(c, size)) {
+    if (!s3_link_empty(&c->budgets[class])
+        || (s3_budget_waited(c) && !s3_budget_own(c, class, size))
+        || size > s3_budget_rest(c, class))
+    {
         return -1;
     }
 
-    s3_link_init(&budget->link);
-    budget->size = size;
-    c->reserved += size;
+    budget->class = class;
+    budget->wanted = size;
+    s3_budget_give(c, budget);
 
     return 0;
 }
 
 
 void
-s3_budget_free(s3_client_t *c, s3_budget_t *budget)
+s3_budget_shrink(s3_client_t *c, s3_budget_t *budget, size_t size)
 {
-    s3_link_remove(&budget->link);
+    if (size < budget->size) {
+        c->held[budget->class] -= budget->size - size;
+        c->reserved -= budget->size - size;
+        budget->size = size;
 
-    if (budget->size) {
-        c->reserved -= budget->size;
-        budget->size = 0;
-
-        if (!s3_link_empty(&c->budgets)) {
+        if (s3_budget_waited(c)) {
             s3_client_wake(c);
         }
     }
@@ -175,21 +327,68 @@ s3_budget_free(s3_client_t *c, s3_budget_t *budget)
 
 
 void
+s3_budget_free(s3_client_t *c, s3_budget_t *budget)
+{
+    int  waiting;
+
+    waiting = !s3_link_empty(&budget->link);
+
+    s3_link_remove(&budget->link);
+    s3_budget_shrink(c, budget, 0);
+
+    /* whoever stood behind it may want less */
+
+    if (waiting && s3_budget_waited(c)) {
+        s3_client_wake(c);
+    }
+}
+
+
+int
+s3_budget_waited(s3_client_t *c)
+{
+    return !s3_link_empty(&c->budgets[S3_BUDGET_UPLOADS])
+           || !s3_link_empty(&c->budgets[S3_BUDGET_DOWNLOADS]);
+}
+
+
+void
 s3_budget_grant(s3_client_t *c)
 {
-    s3_budget_t  *budget;
+    s3_budget_t  *first, *other, *u, *d;
 
-    while (!s3_link_empty(&c->budgets)) {
-        budget = s3_link_data(c->budgets.next, s3_budget_t, link);
+    for ( ;; ) {
+        u = s3_budget_first(c, S3_BUDGET_UPLOADS);
+        d = s3_budget_first(c, S3_BUDGET_DOWNLOADS);
 
-        if (!s3_budget_fits(c, budget->wanted)) {
-            break;
+        first = (u == NULL || (d != NULL && d->asked < u->asked)) ? d : u;
+        other = (first == d) ? u : d;
+
+        if (first == NULL) {
+            return;
         }
 
-        s3_link_remove(&budget->link);
-        budget->size = budget->wanted;
-        c->reserved += budget->size;
+        if (!s3_budget_fits(c, first->class, first->wanted)) {
 
-        budget->handler(budget);
+            /* who came later takes nothing of what the first waits for */
+
+            if (other != NULL
+                && s3_budget_own(c, other->class, other->wanted))
+            {
+                first = other;
+
+            } else if ((d != NULL || c->held[S3_BUDGET_DOWNLOADS]
+                                     > c->conf->memory / 4)
+                       && s3_download_squeeze(c))
+            {
+                continue;
+
+            } else {
+                return;
+            }
+        }
+
+        s3_budget_give(c, first);
+        first->handler(first);
     }
 }

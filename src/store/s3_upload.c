@@ -219,7 +219,8 @@ s3_upload_create(s3_client_t *c, uint64_t size, int part,
 
     } else if (u->small != NULL) {
         u->state = S3_UPLOAD_WAIT_MEMORY;
-        s3_budget_ask(c, &u->budget, size, s3_upload_granted);
+        s3_budget_ask(c, &u->budget, S3_BUDGET_UPLOADS, size,
+                      s3_upload_granted);
 
     } else {
         s3_link_add(&c->waiting, &u->wait.link);
@@ -293,7 +294,8 @@ s3_upload_opened(s3_event_t *event)
     }
 
     u->state = S3_UPLOAD_WAIT_MEMORY;
-    s3_budget_ask(c, &u->budget, budget, s3_upload_granted);
+    s3_budget_ask(c, &u->budget, S3_BUDGET_UPLOADS, budget,
+                  s3_upload_granted);
 }
 
 
