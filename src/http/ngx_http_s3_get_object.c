@@ -37,6 +37,8 @@ static void ngx_http_s3_get_failed(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, int status);
 static ngx_int_t ngx_http_s3_get_send(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, const uint8_t *p, size_t len);
+static ngx_chain_t *ngx_http_s3_get_chain(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, const uint8_t *p, size_t len);
 static void ngx_http_s3_get_run(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_chain_t *out);
 static void ngx_http_s3_get_writer(ngx_http_request_t *r);
@@ -454,8 +456,7 @@ ngx_http_s3_get_send(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     const uint8_t *p, size_t len)
 {
     ngx_int_t     rc;
-    ngx_buf_t    *b;
-    ngx_chain_t  *out, *cl;
+    ngx_chain_t  *out;
 
     if (!r->header_sent) {
         ctx->own = 1;
@@ -469,11 +470,29 @@ ngx_http_s3_get_send(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         r->write_event_handler = ngx_http_s3_get_writer;
     }
 
+    out = ngx_http_s3_get_chain(r, ctx, p, len);
+    if (out == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_s3_get_run(r, ctx, out);
+
+    return NGX_OK;
+}
+
+
+static ngx_chain_t *
+ngx_http_s3_get_chain(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    const uint8_t *p, size_t len)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t  *out, *cl;
+
     cl = ngx_chain_get_free_buf(r->pool, &ctx->free);
     out = ngx_alloc_chain_link(r->pool);
 
     if (cl == NULL || out == NULL) {
-        return NGX_ERROR;
+        return NULL;
     }
 
     b = cl->buf;
@@ -504,21 +523,21 @@ ngx_http_s3_get_send(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     ctx->busy = cl;
 
-    ngx_http_s3_get_run(r, ctx, out);
-
-    return NGX_OK;
+    return out;
 }
 
 
-/* sends what there is, then asks for more, or waits */
+/* sends what there is, takes what is there already, then asks or waits */
 
 static void
 ngx_http_s3_get_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     ngx_chain_t *out)
 {
+    size_t                     len;
     ngx_int_t                  rc;
     ngx_chain_t               *cl, *ln;
     ngx_event_t               *wev;
+    const uint8_t             *p;
     ngx_connection_t          *c;
     ngx_http_s3_loc_conf_t    *lcf;
     ngx_http_core_loc_conf_t  *clcf;
@@ -526,31 +545,35 @@ ngx_http_s3_get_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     c = r->connection;
     wev = c->write;
 
-    rc = ngx_http_output_filter(r, out);
+    for ( ;; ) {
+        rc = ngx_http_output_filter(r, out);
 
-    for (ln = out; ln; ln = cl) {
-        cl = ln->next;
-        ngx_free_chain(r->pool, ln);
-    }
-
-    if (rc == NGX_ERROR) {
-        ngx_http_finalize_request(r, rc);
-        return;
-    }
-
-    if (ctx->rest == 0) {
-
-        /* what is still on its way is nginx's own writer's */
-
-        if (wev->timer_set && !wev->delayed) {
-            ngx_del_timer(wev);
+        for (ln = out; ln; ln = cl) {
+            cl = ln->next;
+            ngx_free_chain(r->pool, ln);
         }
 
-        ngx_http_finalize_request(r, rc);
-        return;
-    }
+        if (rc == NGX_ERROR) {
+            ngx_http_finalize_request(r, rc);
+            return;
+        }
 
-    if (ctx->busy && ngx_buf_size(ctx->busy->buf) == 0) {
+        if (ctx->rest == 0) {
+
+            /* what is still on its way is nginx's own writer's */
+
+            if (wev->timer_set && !wev->delayed) {
+                ngx_del_timer(wev);
+            }
+
+            ngx_http_finalize_request(r, rc);
+            return;
+        }
+
+        if (ngx_buf_size(ctx->busy->buf)) {
+            break;
+        }
+
         cl = ctx->busy;
         ctx->busy = NULL;
 
@@ -559,22 +582,32 @@ ngx_http_s3_get_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
         s3_download_release(ctx->download);
 
-        ctx->asked = 1;
-        s3_download_next(ctx->download);
-    }
+        len = s3_download_take(ctx->download, &p);
 
-    if (ctx->busy == NULL) {
+        if (len == 0) {
 
-        /* the client has all, the store's turn */
+            /* the client has all, the store's turn */
 
-        if (wev->timer_set && !wev->delayed) {
-            ngx_del_timer(wev);
+            ctx->asked = 1;
+            s3_download_next(ctx->download);
+
+            if (wev->timer_set && !wev->delayed) {
+                ngx_del_timer(wev);
+            }
+
+            lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
+
+            (void) ngx_http_s3_wait(r, ctx, lcf->timeout);
+            return;
         }
 
-        lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
+        out = (len <= ctx->rest) ? ngx_http_s3_get_chain(r, ctx, p, len)
+                                 : NULL;
 
-        (void) ngx_http_s3_wait(r, ctx, lcf->timeout);
-        return;
+        if (out == NULL) {
+            ngx_http_finalize_request(r, NGX_ERROR);
+            return;
+        }
     }
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);

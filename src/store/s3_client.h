@@ -203,9 +203,11 @@ void s3_upload_abort(s3_upload_t *u);
 /*
  * --- downloads ---
  *
- * Pieces in order, each verified; at most two stripes in memory.  With disks
- * missing or damaged the rest is computed.  The object's rows are copied at
- * create.  Inline data needs no download.
+ * Pieces in order, each verified, of up to 64 KiB.  At most two stripes are
+ * in memory, while that takes nothing from others; what the owner holds is
+ * never taken from it, so it should hold one piece, and release it before it
+ * asks for the next.  With disks missing or damaged the rest is computed.
+ * The object's rows are copied at create.  Inline data needs no download.
  */
 typedef enum {
     S3_DOWNLOAD_DATA = 1,            /* p, len: the caller's until
@@ -224,11 +226,16 @@ s3_download_t *s3_download_create(s3_client_t *c, const s3_object_t *object,
 /*
  * Asks for the next piece: one event will come by callback.  At most one
  * outstanding.  Who holds a piece may have to release it before another
- * comes: memory for a second one is taken only while nobody waits for it.
+ * comes: only the first has memory of its own.  Before the first event comes
+ * the download may wait for that memory, in its turn, without bound.
  */
 void s3_download_next(s3_download_t *d);
 
-/* the piece given last is sent; pieces are released in order */
+/* The next piece, if it is in memory and none is asked for: its length, and
+ * *p as of S3_DOWNLOAD_DATA, no event comes.  0: there is none, ask. */
+size_t s3_download_take(s3_download_t *d, const uint8_t **p);
+
+/* the oldest piece given is done with */
 void s3_download_release(s3_download_t *d);
 
 /* once, at any time; pieces not released are invalid after it; no more

@@ -47,6 +47,7 @@ static void s3_download_granted(s3_budget_t *budget);
 static int s3_download_extend(s3_download_t *d);
 static s3_window_t *s3_download_window(s3_download_t *d);
 static void s3_download_tell(s3_event_t *event);
+static s3_window_t *s3_download_next_window(s3_download_t *d);
 static size_t s3_download_piece(s3_window_t *w, size_t at);
 static int s3_download_shrink(s3_download_t *d);
 static void s3_download_drop(s3_download_t *d, s3_window_t *w);
@@ -244,7 +245,6 @@ s3_download_close(s3_download_t *d)
 void
 s3_download_pump(s3_download_t *d)
 {
-    s3_link_t    *l;
     s3_window_t  *w;
 
     if (d->over) {
@@ -266,17 +266,15 @@ s3_download_pump(s3_download_t *d)
         return;
     }
 
-    for (l = d->windows.next; l != &d->windows; l = l->next) {
-        w = s3_link_data(l, s3_window_t, link);
+    w = s3_download_next_window(d);
 
-        if (w->given < w->len) {
+    if (w != NULL) {
 
-            if (w->state == S3_WINDOW_READY || w->state == S3_WINDOW_FAILED) {
-                s3_client_event(d->client, &d->event);
-            }
-
-            return;
+        if (w->state == S3_WINDOW_READY || w->state == S3_WINDOW_FAILED) {
+            s3_client_event(d->client, &d->event);
         }
+
+        return;
     }
 
     if (d->status != S3_STORE_OK || d->pos == d->end) {
@@ -457,38 +455,59 @@ s3_download_window(s3_download_t *d)
 }
 
 
+size_t
+s3_download_take(s3_download_t *d, const uint8_t **p)
+{
+    size_t        len;
+    s3_window_t  *w;
+
+    if (d->asked || d->over) {
+        return 0;
+    }
+
+    w = s3_download_next_window(d);
+
+    if (w == NULL || w->state != S3_WINDOW_READY) {
+        return 0;
+    }
+
+    len = s3_download_piece(w, w->given);
+    *p = w->buffer->data + w->offset + w->given;
+
+    w->given += len;
+    d->npieces++;
+
+    return len;
+}
+
+
 static void
 s3_download_tell(s3_event_t *event)
 {
     s3_download_t *d = s3_link_data(event, s3_download_t, event);
 
-    size_t        len;
-    uint8_t      *p;
-    s3_link_t    *l;
-    s3_window_t  *w;
+    size_t          len;
+    s3_window_t    *w;
+    const uint8_t  *p;
 
     if (!d->asked || d->over) {
         return;
     }
 
-    for (l = d->windows.next; l != &d->windows; l = l->next) {
-        w = s3_link_data(l, s3_window_t, link);
+    w = s3_download_next_window(d);
 
-        if (w->given == w->len) {
-            continue;
-        }
+    if (w != NULL && w->state == S3_WINDOW_READY) {
+        d->asked = 0;
+        len = s3_download_take(d, &p);
 
-        if (w->state == S3_WINDOW_READY) {
-            len = s3_download_piece(w, w->given);
-            p = w->buffer->data + w->offset + w->given;
+        d->handler(d, d->data, S3_DOWNLOAD_DATA, S3_STORE_OK, p, len);
 
-            w->given += len;
-            d->npieces++;
-            d->asked = 0;
+        return;
+    }
 
-            d->handler(d, d->data, S3_DOWNLOAD_DATA, S3_STORE_OK, p, len);
+    if (w != NULL) {
 
-        } else if (w->state == S3_WINDOW_FAILED) {
+        if (w->state == S3_WINDOW_FAILED) {
             d->asked = 0;
             d->over = 1;
 
@@ -508,6 +527,26 @@ s3_download_tell(s3_event_t *event)
         d->over = 1;
         d->handler(d, d->data, S3_DOWNLOAD_DONE, S3_STORE_OK, NULL, 0);
     }
+}
+
+
+/* of which the next piece is, or NULL: all of them are given */
+
+static s3_window_t *
+s3_download_next_window(s3_download_t *d)
+{
+    s3_link_t    *l;
+    s3_window_t  *w;
+
+    for (l = d->windows.next; l != &d->windows; l = l->next) {
+        w = s3_link_data(l, s3_window_t, link);
+
+        if (w->given < w->len) {
+            return w;
+        }
+    }
+
+    return NULL;
 }
 
 
