@@ -468,6 +468,13 @@ ngx_http_s3_get_send(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         }
 
         r->write_event_handler = ngx_http_s3_get_writer;
+
+        /* as ngx_http_set_write_handler(): a client that goes away while it
+         * is waited for is noticed, be it a stream whose window is used up */
+
+        r->read_event_handler = r->discard_body
+                                ? ngx_http_discarded_request_body_handler
+                                : ngx_http_test_reading;
     }
 
     out = ngx_http_s3_get_chain(r, ctx, p, len);
