@@ -21,11 +21,41 @@ os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 numbers = itertools.count(1)
 
 
+# what tests of clients have shown: {(feature, client): "passed" or worse}
+
+shown = {}
+
+
+def note(item, report):
+    feature = item.get_closest_marker("feature")
+
+    if feature is None or report.when == "teardown" and report.passed:
+        return
+
+    if report.when == "call" or not report.passed:
+        cell = feature.args[0], item.callspec.params["client"][0].name
+        before = shown.get(cell, report.outcome)
+        shown[cell] = (before if report.passed else report.outcome) \
+            if before != "failed" else before
+
+
+def pytest_sessionfinish(session):
+    """S3_COMPATIBILITY is the file that the table is written to."""
+
+    path = os.environ.get("S3_COMPATIBILITY")
+
+    if path and not session.config.option.collectonly:
+        import clients.compatibility
+
+        clients.compatibility.write(path, shown)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """What nginx said goes into the report of the test that failed."""
 
     report = (yield).get_result()
+    note(item, report)
 
     if report.when == "call" and report.failed:
         for value in getattr(item, "funcargs", {}).values():
@@ -38,6 +68,12 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session")
 def store():
     """The server that tests share; what breaks things has one of its own."""
+
+    if s3_server.EXTERNAL:
+        server = s3_server.Endpoint()
+        yield server
+        server.close_clients()
+        return
 
     with s3_server.Store() as server:
         yield server
@@ -72,3 +108,38 @@ def bucket(store):
         client.delete_bucket(Bucket=name)
     except client.exceptions.NoSuchBucket:
         pass
+
+
+@pytest.fixture(scope="session")
+def clients_of(store, tmp_path_factory):
+    """clients_of(class, kind) -> the client of t/clients, made once."""
+
+    made = {}
+
+    def client(kind_of_client, kind=None, access_key=s3_server.ACCESS_KEY,
+               secret_key=s3_server.SECRET_KEY):
+        kind = kind or store.kinds[0]
+
+        if kind not in store.kinds:
+            pytest.skip(f"the server has no {kind}")
+
+        key = kind_of_client, kind, access_key, secret_key
+
+        if key not in made:
+            path = tmp_path_factory.mktemp(kind_of_client.name)
+            made[key] = kind_of_client(store, kind, path, access_key,
+                                       secret_key)
+
+        return made[key]
+
+    yield client
+
+    for each in made.values():
+        each.close()
+
+
+@pytest.fixture
+def client(request, clients_of):
+    """What clients.feature() asks for."""
+
+    return clients_of(*request.param)

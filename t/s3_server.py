@@ -8,6 +8,7 @@ What is served, on ports of its own on 127.0.0.1:
     http://127.0.0.1:PORT/              the store at the root
     http://127.0.0.1:PORT/storage/      the same store below a prefix
     https://127.0.0.1:TLS_PORT/...      both again, certificate of store.ca
+    https://127.0.0.1:H2_PORT/...       the same, and HTTP/2 for who asks
 
 All of it lives in one temporary directory, which goes with the server:
 
@@ -21,6 +22,10 @@ anybody else they are that user.
 Environment: BUILD is the folder of `make` (build), MODULE another
 ngx_http_s3_module.so (one with a sanitizer, say), NGINX another nginx,
 KEEP=1 leaves the temporary directories.
+
+Another server: with S3_ENDPOINT (http://host:port), S3_ACCESS_KEY and
+S3_SECRET_KEY, also S3_REGION and S3_CA_BUNDLE, no nginx is started. Tests
+talk to that server, and what needs one of its own is skipped.
 """
 
 import contextlib
@@ -38,6 +43,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.parse
 
 import boto3
 import botocore.config
@@ -50,6 +56,14 @@ BUILD = ROOT / os.environ.get("BUILD", "build")
 REGION = "us-east-1"
 ACCESS_KEY = "TESTACCESSKEY0000001"
 SECRET_KEY = "s3cr3t/of+the=tests/never+in+a+log/00001"
+
+EXTERNAL = os.environ.get("S3_ENDPOINT")
+
+if EXTERNAL:
+    REGION = os.environ.get("S3_REGION", REGION)
+    ACCESS_KEY = os.environ["S3_ACCESS_KEY"]
+    SECRET_KEY = os.environ["S3_SECRET_KEY"]
+
 OTHER_KEY = "TESTACCESSKEY0000002"
 OTHER_SECRET = "s3cr3t/of+another/user/never+in+a+log/02"
 DISABLED_KEY = "TESTACCESSKEY0000003"
@@ -71,7 +85,17 @@ def module_path():
     return BUILD / "ngx_http_s3_module.so"
 
 
+def skip(why):
+    """Ends the test that runs: it is one for a server of our own."""
+
+    import pytest
+
+    pytest.skip(f"{why}, and S3_ENDPOINT is another's")
+
+
 def nginx_path():
+    if EXTERNAL:
+        skip("starts a server")
     if "NGINX" in os.environ:
         return os.environ["NGINX"]
     return (BUILD / "nginx.path").read_text().strip()
@@ -159,7 +183,114 @@ def certificates():
                      for f in ("ca.pem", "cert.pem", "key.pem"))
 
 
-class Store:
+class Server:
+    """What tests of clients need of a server."""
+
+    region = REGION
+    ca = None              # file of the CAs that are trusted; None: usual ones
+    kinds = ()
+
+    def __init__(self):
+        self.clients = {}
+        self.lock = threading.Lock()
+
+    def url(self, kind):
+        """Of a kind of server: http, tls, or h2 (TLS that offers HTTP/2)."""
+
+        raise NotImplementedError
+
+    def endpoint(self, tls=False, prefix=""):
+        return self.url("tls" if tls else "http") + prefix
+
+    def client(self, tls=False, prefix="", access_key=ACCESS_KEY,
+               secret_key=SECRET_KEY, retries=1, config=None, region=None,
+               cached=True):
+        """boto3's S3 client, with its defaults but for retries: a test wants
+        to see what a server answers.  One of each kind, shared by threads."""
+
+        region = region or self.region
+        kind = (tls, prefix, access_key, secret_key, retries, region)
+
+        with self.lock:
+            if cached and config is None and kind in self.clients:
+                return self.clients[kind]
+
+            settings = botocore.config.Config(
+                s3={"addressing_style": "path"},
+                retries={"total_max_attempts": retries, "mode": "standard"},
+                max_pool_connections=64)
+
+            if config is not None:
+                settings = settings.merge(config)
+
+            client = boto3.session.Session().client(
+                "s3", endpoint_url=self.endpoint(tls, prefix),
+                region_name=region, aws_access_key_id=access_key,
+                aws_secret_access_key=secret_key, config=settings,
+                verify=str(self.ca) if tls and self.ca else None)
+
+            if cached and config is None:
+                self.clients[kind] = client
+
+            return client
+
+    def connect(self, tls=False, timeout=30):
+        """A socket to the server."""
+
+        url = urllib.parse.urlsplit(self.endpoint(tls))
+        s = socket.create_connection((url.hostname, url.port), timeout)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        if tls:
+            context = ssl.create_default_context(
+                cafile=str(self.ca) if self.ca else None)
+            s = context.wrap_socket(s, server_hostname=url.hostname)
+
+        return s
+
+    def close_clients(self):
+        for client in self.clients.values():
+            client.close()
+
+        self.clients.clear()
+
+
+class Endpoint(Server):
+    """The server of S3_ENDPOINT.  Whatever only a Store has skips the test
+    that asks for it."""
+
+    def __init__(self):
+        super().__init__()
+        url = urllib.parse.urlsplit(EXTERNAL)
+        assert url.scheme in ("http", "https") and url.path in ("", "/")
+
+        kind = "tls" if url.scheme == "https" else "http"
+        port = url.port or {"tls": 443, "http": 80}[kind]
+
+        self.kinds = (kind, "h2") if kind == "tls" else (kind,)
+        self.address = f"{url.scheme}://{url.hostname}:{port}"
+        setattr(self, "tls_port" if kind == "tls" else "port", port)
+
+        if "S3_CA_BUNDLE" in os.environ:
+            self.ca = pathlib.Path(os.environ["S3_CA_BUNDLE"]).resolve()
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        skip(f"needs the server's {name}")
+
+    def url(self, kind):
+        if kind not in self.kinds:
+            skip(f"needs a server of {kind}")
+        return self.address
+
+    def endpoint(self, tls=False, prefix=""):
+        if prefix:
+            skip("needs the server below a prefix")
+        return super().endpoint(tls)
+
+
+class Store(Server):
     """One nginx and its disks.  start() and stop() are what `with` calls.
 
     disks, parity, workers   numbers
@@ -169,8 +300,14 @@ class Store:
     region                   of s3_region
     """
 
+    kinds = ("http", "tls", "h2")
+
     def __init__(self, disks=4, parity=None, workers=2, main="", http="",
                  server="", location="", servers="", region=REGION):
+        if EXTERNAL:
+            skip("starts a server")
+
+        super().__init__()
         self.region = region
         self.workers = workers
         self.parity = disks // 2 if parity is None else parity
@@ -188,14 +325,17 @@ class Store:
         self.ca = self.path / "tls/ca.pem"
         self.conf = self.path / "nginx.conf"
         self.process = None
-        self.clients = {}
-        self.lock = threading.Lock()
         self.seen = 0      # bytes of the error log that were judged
         self.user = workers_user(self.path)
-        self.port, self.tls_port = free_ports(2)
+        self.port, self.tls_port, self.h2_port = free_ports(3)
 
         self._make_directories()
         self._write_conf()
+
+    def url(self, kind):
+        return {"http": f"http://127.0.0.1:{self.port}",
+                "tls": f"https://127.0.0.1:{self.tls_port}",
+                "h2": f"https://127.0.0.1:{self.h2_port}"}[kind]
 
     # ---- what lies in the directory
 
@@ -264,6 +404,7 @@ http {{
     server {{
         listen 127.0.0.1:{self.port} default_server;
         listen 127.0.0.1:{self.tls_port} ssl default_server;
+        listen 127.0.0.1:{self.h2_port} ssl http2 default_server;
 
         ssl_certificate      tls/cert.pem;
         ssl_certificate_key  tls/key.pem;
@@ -388,10 +529,7 @@ http {{
             self.process.wait(10)
             self.process = None
 
-        for client in self.clients.values():
-            client.close()
-
-        self.clients.clear()
+        self.close_clients()
 
         if forced and check:
             self.print_log()
@@ -531,54 +669,3 @@ http {{
     def shard_files(self):
         return [f for d in self.disks for f in d.glob("data/**/*")
                 if f.is_file()]
-
-    # ---- clients
-
-    def endpoint(self, tls=False, prefix=""):
-        return (f"https://127.0.0.1:{self.tls_port}" if tls
-                else f"http://127.0.0.1:{self.port}") + prefix
-
-    def client(self, tls=False, prefix="", access_key=ACCESS_KEY,
-               secret_key=SECRET_KEY, retries=1, config=None, region=None,
-               cached=True):
-        """boto3's S3 client, with its defaults but for retries: a test wants
-        to see what a server answers.  One of each kind, shared by threads."""
-
-        region = region or self.region
-        kind = (tls, prefix, access_key, secret_key, retries, region)
-
-        with self.lock:
-            if cached and config is None and kind in self.clients:
-                return self.clients[kind]
-
-            settings = botocore.config.Config(
-                s3={"addressing_style": "path"},
-                retries={"total_max_attempts": retries, "mode": "standard"},
-                max_pool_connections=64)
-
-            if config is not None:
-                settings = settings.merge(config)
-
-            client = boto3.session.Session().client(
-                "s3", endpoint_url=self.endpoint(tls, prefix),
-                region_name=region, aws_access_key_id=access_key,
-                aws_secret_access_key=secret_key, config=settings,
-                verify=str(self.ca) if tls else None)
-
-            if cached and config is None:
-                self.clients[kind] = client
-
-            return client
-
-    def connect(self, tls=False, timeout=30):
-        """A socket to the server."""
-
-        s = socket.create_connection(
-            ("127.0.0.1", self.tls_port if tls else self.port), timeout)
-        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-        if tls:
-            context = ssl.create_default_context(cafile=str(self.ca))
-            s = context.wrap_socket(s, server_hostname="127.0.0.1")
-
-        return s
