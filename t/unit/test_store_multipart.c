@@ -1206,6 +1206,490 @@ test_most_parts(void **state)
 }
 
 
+/* --- random commits against a model --- */
+
+#define KEYS       4
+#define UPLOADS    12
+#define PARTS      5
+#define SHARDS     20000
+
+
+/* what a key names: shards in their order; a whole object has one */
+typedef struct {
+    int           there;
+    uint64_t      data;              /* number of the data id */
+    unsigned      n;
+    uint64_t      shards[PARTS];
+} model_object_t;
+
+typedef struct {
+    int           state;             /* 0: none, 1: open, 2: completed */
+    uint64_t      id;
+    unsigned      key;
+    uint64_t      shards[PARTS];     /* 0: no such part */
+} model_upload_t;
+
+
+static uint64_t        random_state;
+static const char     *names[KEYS] = { "a", "b", "b/c", "d" };
+static model_object_t  objects[KEYS];
+static model_upload_t  uploads[UPLOADS];
+static uint8_t         sent[SHARDS];        /* was taken, or refused */
+
+
+static unsigned
+rnd(unsigned n)
+{
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+
+    return (unsigned) ((random_state * 0x2545f4914f6cdd1dULL) >> 33) % n;
+}
+
+
+/* every third part is empty */
+
+static uint64_t
+size_of(uint64_t shard)
+{
+    return shard % 3 ? 100000 + shard : 0;
+}
+
+
+static int64_t
+one_number(const char *sql)
+{
+    int64_t        n;
+    sqlite3_stmt  *stmt;
+
+    assert_int_equal(sqlite3_prepare_v2(disks[1].reader->db, sql, -1, &stmt,
+                                        NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    n = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+
+    return n;
+}
+
+
+/* what must hold of the rows, whatever has been done */
+
+static void
+rows_hold(void)
+{
+    unsigned  i;
+
+    static const char  *none[] = {
+
+        /* an object has its data, data its objects */
+        "SELECT count(*) FROM object o WHERE NOT EXISTS"
+        " (SELECT 1 FROM data d WHERE d.data_id = o.data_id"
+        "  AND d.size = o.size)",
+        "SELECT count(*) FROM data d WHERE refs <> (SELECT count(*)"
+        " FROM object o WHERE o.data_id = d.data_id) OR refs < 1",
+
+        /* data of parts is the sum of them, one behind the other */
+        "SELECT count(*) FROM data d WHERE parts > 0 AND (parts <>"
+        " (SELECT count(*) FROM part p WHERE p.data_id = d.data_id)"
+        " OR size <> (SELECT sum(size) FROM part p"
+        "  WHERE p.data_id = d.data_id))",
+        "SELECT count(*) FROM part p JOIN data d USING (data_id)"
+        " WHERE p.offset <> (SELECT coalesce(sum(q.size), 0) FROM part q"
+        "  WHERE q.data_id = p.data_id AND q.part_number < p.part_number)",
+
+        /* a part is an object's or an upload's, not both's */
+        "SELECT count(*) FROM part p WHERE"
+        " (EXISTS (SELECT 1 FROM data d WHERE d.data_id = p.data_id"
+        "  AND d.parts > 0))"
+        " + (EXISTS (SELECT 1 FROM upload u WHERE u.upload_id = p.data_id"
+        "  AND u.bucket > 0)) <> 1",
+
+        /* completed, and only then, under the other number */
+        "SELECT count(*) FROM upload WHERE (bucket < 0) <> (state > 0)",
+
+        /* garbage is what nobody names */
+        "SELECT count(*) FROM garbage g WHERE EXISTS (SELECT 1 FROM part p"
+        " WHERE p.shard_id = g.shard_id) OR EXISTS (SELECT 1 FROM data d"
+        " WHERE d.data_id = g.shard_id)",
+        "SELECT count(*) FROM (SELECT 1 FROM garbage GROUP BY shard_id"
+        " HAVING count(*) > 1)"
+    };
+
+    for (i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+        if (one_number(none[i]) != 0) {
+            fail_msg("%s", none[i]);
+        }
+    }
+}
+
+
+static void
+model_holds(void)
+{
+    unsigned         i, j, n;
+    uint8_t          id[16];
+    uint64_t         size;
+    s3_buf_t         answer;
+    s3_object_t      o;
+    s3_part_page_t   page;
+
+    memset(&answer, 0, sizeof(answer));
+
+    for (i = 0; i < KEYS; i++) {
+
+        assert_int_equal(lookup(names[i], &o, &answer),
+                         objects[i].there ? S3_STORE_OK
+                                          : S3_STORE_NO_SUCH_KEY);
+
+        if (!objects[i].there) {
+            continue;
+        }
+
+        for (j = 0, n = 0, size = 0; j < objects[i].n; j++) {
+
+            if (size_of(objects[i].shards[j]) == 0) {
+                continue;
+            }
+
+            s3_test_fill(id, 16, objects[i].shards[j]);
+            assert_true(n < o.nextents);
+            assert_memory_equal(o.extents[n].shard_id, id, 16);
+            assert_int_equal(o.extents[n].offset, size);
+            size += size_of(objects[i].shards[j]);
+            n++;
+        }
+
+        assert_int_equal(o.nextents, n);
+        assert_int_equal(o.size, size);
+        s3_object_free(&o);
+    }
+
+    for (i = 0; i < UPLOADS; i++) {
+
+        if (uploads[i].id == 0) {
+            continue;
+        }
+
+        assert_int_equal(parts_of(names[uploads[i].key], uploads[i].id, 0, 0,
+                                  10, &page, &answer),
+                         uploads[i].state ? S3_STORE_OK
+                                          : S3_STORE_NO_SUCH_UPLOAD);
+
+        if (uploads[i].state == 0) {
+            continue;
+        }
+
+        assert_int_equal(page.upload.completed, uploads[i].state == 2);
+
+        for (j = 0, n = 0; j < PARTS && uploads[i].state == 1; j++) {
+
+            if (uploads[i].shards[j] == 0) {
+                continue;
+            }
+
+            s3_test_fill(id, 16, uploads[i].shards[j]);
+            assert_true(n < page.nparts);
+            assert_int_equal(page.parts[n].number, j + 1);
+            assert_memory_equal(page.parts[n].shard_id, id, 16);
+            n++;
+        }
+
+        assert_int_equal(page.nparts, n);
+        free(page.parts);
+    }
+
+    s3_buf_free(&answer);
+}
+
+
+static void
+random_part(unsigned u)
+{
+    int          status;
+    unsigned     number;
+    uint64_t     shard;
+    s3_commit_t  c;
+
+    number = rnd(PARTS);
+    shard = next_id;
+    c = part_of(names[uploads[u].key], uploads[u].id, number + 1,
+                size_of(shard));
+    assert_true(shard < SHARDS);
+    sent[shard] = 1;
+
+    status = run(c);
+
+    if (uploads[u].state == 1) {
+        assert_int_equal(status, S3_STORE_OK);
+        uploads[u].shards[number] = shard;
+
+    } else {
+        assert_int_equal(status, S3_STORE_NO_SUCH_UPLOAD);
+    }
+}
+
+
+static void
+random_complete(unsigned u)
+{
+    int              status, expected, stale;
+    uint8_t          id[16];
+    unsigned         j, key;
+    s3_buf_t         refs;
+    s3_commit_t      c;
+    model_object_t   object;
+
+    memset(&refs, 0, sizeof(refs));
+    memset(&object, 0, sizeof(object));
+    stale = 0;
+    key = uploads[u].key;
+
+    for (j = 0; j < PARTS; j++) {
+
+        if (rnd(4) == 0 || (uploads[u].shards[j] == 0 && rnd(10))) {
+            continue;
+        }
+
+        /* a part that is not there, or one that it was before */
+
+        s3_test_fill(id, 16, uploads[u].shards[j]);
+
+        if (uploads[u].shards[j] == 0 || rnd(20) == 0) {
+            s3_test_fill(id, 16, 1);
+            stale = 1;
+        }
+
+        s3_write_part_ref(&refs, j + 1, id);
+        object.shards[object.n++] = uploads[u].shards[j];
+    }
+
+    c = complete_of(names[key], uploads[u].id, &refs);
+
+    if (rnd(4) == 0) {
+        c.conditions = S3_IF_NONE_MATCH_ANY;
+    }
+
+    status = run(c);
+
+    expected = uploads[u].state == 0 ? S3_STORE_NO_SUCH_UPLOAD
+               : uploads[u].state == 2 ? S3_STORE_CONFLICT
+               : c.conditions && objects[key].there
+                 ? S3_STORE_PRECONDITION_FAILED
+               : object.n == 0 ? S3_STORE_BAD_REQUEST
+               : stale ? S3_STORE_CONFLICT : S3_STORE_OK;
+
+    assert_int_equal(status, expected);
+
+    if (status == S3_STORE_OK) {
+        uploads[u].state = 2;
+        object.there = 1;
+        object.data = 1000000 + uploads[u].id;
+        objects[key] = object;
+    }
+
+    s3_buf_free(&refs);
+}
+
+
+static void
+random_copy(void)
+{
+    int          status;
+    unsigned     from, to;
+    s3_commit_t  c;
+
+    from = rnd(KEYS);
+    to = rnd(KEYS);
+
+    c = commit_of(S3_COMMIT_COPY, "b", names[to]);
+    c.source_bucket = text("b");
+    c.source_key = text(names[from]);
+    s3_test_fill(c.source, 16, objects[from].data);
+    c.source[3] ^= rnd(5) == 0;
+
+    status = run(c);
+
+    if (!objects[from].there) {
+        assert_int_equal(status, S3_STORE_NO_SUCH_KEY);
+
+    } else if (status != S3_STORE_OK) {
+        assert_int_equal(status, S3_STORE_CONFLICT);
+
+    } else {
+        objects[to] = objects[from];
+    }
+}
+
+
+static void
+test_random(void **state)
+{
+    int              known_, more;
+    unsigned         i, u, step;
+    uint8_t          id[16];
+    uint64_t         cursor, ids, from;
+    s3_buf_t         effects;
+    s3_commit_t      c;
+    s3_position_t    snap;
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_REALTIME, &ts);
+    random_state = getenv("S3_TEST_SEED")
+                   ? strtoull(getenv("S3_TEST_SEED"), NULL, 10)
+                   : (uint64_t) ts.tv_nsec * 1000003 + (uint64_t) ts.tv_sec;
+    print_message("test_random: S3_TEST_SEED=%llu\n",
+                  (unsigned long long) random_state);
+    random_state |= 1;
+
+    memset(objects, 0, sizeof(objects));
+    memset(uploads, 0, sizeof(uploads));
+    memset(sent, 0, sizeof(sent));
+    memset(&effects, 0, sizeof(effects));
+
+    make_bucket("b");
+    ids = 0;
+
+    for (step = 0; step < 1500; step++) {
+
+        u = rnd(UPLOADS);
+
+        switch (rnd(10)) {
+
+        case 0:
+            if (uploads[u].state == 1) {
+                break;
+            }
+
+            memset(&uploads[u], 0, sizeof(model_upload_t));
+            uploads[u].state = 1;
+            uploads[u].id = ++ids;
+            uploads[u].key = rnd(KEYS);
+            create(names[uploads[u].key], ids);
+            break;
+
+        case 1:
+            if (uploads[u].id == 0) {
+                break;
+            }
+
+            assert_int_equal(run(upload_of(S3_COMMIT_ABORT,
+                                           names[uploads[u].key],
+                                           uploads[u].id)),
+                             uploads[u].state == 1
+                             ? S3_STORE_OK : S3_STORE_NO_SUCH_UPLOAD);
+
+            if (uploads[u].state == 1) {
+                uploads[u].state = 0;
+            }
+
+            break;
+
+        case 2:
+            i = rnd(KEYS);
+            assert_int_equal(run(commit_of(S3_COMMIT_DELETE, "b",
+                                           names[i])), S3_STORE_OK);
+            objects[i].there = 0;
+            break;
+
+        case 3:
+            i = rnd(KEYS);
+
+            memset(&objects[i], 0, sizeof(model_object_t));
+            objects[i].there = 1;
+            objects[i].data = next_id;
+            objects[i].n = 1;
+            objects[i].shards[0] = next_id;
+
+            sent[next_id] = 1;
+            c = put_of(names[i], 0);
+            c.size = size_of(objects[i].data);
+            assert_int_equal(run(c), S3_STORE_OK);
+            break;
+
+        case 4:
+            random_copy();
+            break;
+
+        case 5:
+        case 6:
+            if (uploads[u].id) {
+                random_complete(u);
+            }
+
+            break;
+
+        default:
+            if (uploads[u].id) {
+                random_part(u);
+            }
+        }
+
+        if (step % 20 == 0) {
+            rows_hold();
+            model_holds();
+        }
+
+        if (step == 1000) {
+            assert_int_equal(s3_index_position(disks[1].reader, &snap), 0);
+        }
+    }
+
+    /* every shard that was sent is somebody's, or garbage */
+
+    for (i = 0; i < SHARDS; i++) {
+        if (sent[i] && size_of(i)) {
+            s3_test_fill(id, 16, i);
+            assert_int_equal(known(id) + garbage(id), 1);
+        }
+    }
+
+    /* a laggard gets the same rows from the history alone */
+
+    s3_index_close(disks[1].reader);
+    s3_index_close(disks[1].writer);
+    s3_vfs_destroy(disks[1].vfs);
+    (void) close(disks[1].fd);
+    s3_test_dir_free(disks[1].dir);
+
+    disks[1].dir = s3_test_dir();
+    disks[1].fd = open(disks[1].dir, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+    disks[1].vfs = s3_vfs_create(disks[1].fd);
+    assert_int_equal(s3_index_open(disks[1].vfs, 1, 1, CACHE,
+                                   &disks[1].writer), 0);
+    assert_int_equal(s3_index_open(disks[1].vfs, 0, 0, CACHE,
+                                   &disks[1].reader), 0);
+
+    assert_int_equal(s3_index_knows(disks[0].reader, &snap, &known_), 0);
+    assert_int_equal(known_, 1);
+
+    cursor = 0;
+    more = 1;
+    from = 0;
+
+    assert_int_equal(s3_index_begin(disks[1].writer), 0);
+    assert_int_equal(s3_index_snapshot(disks[0].reader, &snap), 0);
+
+    while (more) {
+        effects.len = 0;
+        assert_int_equal(s3_index_changes(disks[0].reader, from, &cursor,
+                                          5000, &effects, &more), 0);
+        assert_int_equal(s3_index_apply(disks[1].writer,
+                                        bytes(effects.data, effects.len)),
+                         0);
+    }
+
+    assert_int_equal(s3_index_release(disks[0].reader), 0);
+    assert_int_equal(s3_index_flush(disks[1].writer), 0);
+    assert_int_equal(s3_index_commit(disks[1].writer), 0);
+
+    rows_hold();
+    model_holds();
+
+    s3_buf_free(&effects);
+}
+
+
 int
 main(void)
 {
@@ -1218,6 +1702,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_copy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lists, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reap, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_random, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_most_parts, set_up, tear_down),
     };
 
