@@ -35,6 +35,7 @@
 #include "s3_sigv4.h"
 #include "s3_body.h"
 #include "s3_multipart.h"
+#include "s3_copy.h"
 #include "s3_client.h"
 #include "s3_process.h"
 
@@ -50,6 +51,7 @@
 
 typedef struct ngx_http_s3_ctx_s       ngx_http_s3_ctx_t;
 typedef struct ngx_http_s3_payload_s   ngx_http_s3_payload_t;
+typedef struct ngx_http_s3_copy_s      ngx_http_s3_copy_t;
 
 
 /* s3_store NAME { ... } */
@@ -186,6 +188,7 @@ struct ngx_http_s3_ctx_s {
     size_t                        run_len;
     u_char                       *file_buf;   /* of a body in a file */
     size_t                        file_len;
+    ngx_http_s3_copy_t           *copy;       /* instead of a body */
     s3_condition_t                condition;
     ngx_str_t                     meta;
     ngx_chain_t                  *document;   /* a small body, read whole */
@@ -485,9 +488,65 @@ ngx_int_t ngx_http_s3_upload_body(ngx_http_request_t *r,
 void ngx_http_s3_upload_commit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     s3_commit_t *commit, ngx_http_s3_answer_pt answer);
 
+/* all of the payload is written; NGX_OK, or NGX_DECLINED: see ctx->fail */
+ngx_int_t ngx_http_s3_upload_end(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+
 /* ctx->condition in a commit; if_match: memory for it */
 void ngx_http_s3_commit_condition(ngx_http_s3_ctx_t *ctx,
     s3_commit_t *commit, u_char if_match[20]);
+
+
+/*
+ * ngx_http_s3_copy.c: an object takes the place of a request's body.
+ *
+ *     source    makes ctx->copy of x-amz-copy-source; S3_OK, or ctx->fail
+ *     find      looks it up, returns what ngx_http_s3_asked() does; found() is
+ *               an answer, with ctx->call.object, and is called only where
+ *               there is such an object and x-amz-copy-source-if-* hold
+ *     size      S3_OK, or InvalidRequest for more than S3_COPY_MAX bytes
+ *     stream    within found(), which returns what it returns: bytes of the
+ *               object become an upload (part, uploaded: upload_body() above),
+ *               with digests in ctx->payload: MD5, checksum and, besides,
+ *               also.  found() may be called again
+ *     result    what is answered: rows as they are stored; NGX_OK, NGX_ERROR
+ *     answer    sends it, with the time of the verdict in ctx->call
+ */
+struct ngx_http_s3_copy_s {
+    s3_copy_source_t              source;
+    s3_copy_result_t              result;
+    s3_checksum_e                 algorithm;  /* asked for; or NONE */
+    ngx_http_s3_answer_pt         found;
+
+    s3_download_t                *download;
+    u_char                       *data;       /* that was inline */
+
+    ngx_queue_t                   queue;      /* of those that wait */
+    ngx_event_t                   event;      /* it is our turn */
+
+    unsigned                      replace:1;  /* metadata */
+    unsigned                      piece:1;    /* one is ours to release */
+    unsigned                      waiting:1;
+    unsigned                      turn:1;
+};
+
+s3_error_e ngx_http_s3_copy_source(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_copy_find(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    ngx_http_s3_answer_pt found);
+s3_error_e ngx_http_s3_copy_size(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, uint64_t size);
+ngx_int_t ngx_http_s3_copy_stream(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, uint64_t offset, uint64_t length,
+    s3_checksum_e checksum, s3_checksum_e also, ngx_uint_t part,
+    ngx_http_s3_next_pt uploaded);
+ngx_int_t ngx_http_s3_copy_result(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, s3_slice_t etag, s3_slice_t checksum);
+ngx_int_t ngx_http_s3_copy_answer(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, const char *root);
+
+/* the upload is ready, or takes bytes again; as ngx_http_s3_upload_end() */
+ngx_int_t ngx_http_s3_copy_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx);
 
 
 /* ngx_http_s3_multipart.c: what the operations of multipart uploads share */
@@ -527,6 +586,8 @@ ngx_int_t ngx_http_s3_get_object(ngx_http_request_t *r,
 ngx_int_t ngx_http_s3_delete_object(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 ngx_int_t ngx_http_s3_delete_objects(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_copy_object(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 ngx_int_t ngx_http_s3_get_object_attributes(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);

@@ -25,6 +25,8 @@ static size_t ngx_http_s3_upload_sink(ngx_http_s3_ctx_t *ctx, const u_char *p,
     size_t len);
 static void ngx_http_s3_upload_received(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
+static void ngx_http_s3_upload_copy(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
 static void ngx_http_s3_upload_verdict(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static void ngx_http_s3_put_commit(ngx_http_request_t *r,
@@ -137,11 +139,23 @@ ngx_http_s3_upload_event(s3_upload_t *upload, void *data,
     switch (event) {
 
     case S3_UPLOAD_READY:
+
+        if (ctx->copy) {
+            ngx_http_s3_upload_copy(r, ctx);
+            break;
+        }
+
         ngx_http_s3_receive(r, ctx, ngx_http_s3_upload_sink,
                             ngx_http_s3_upload_received);
         break;
 
     case S3_UPLOAD_WRITABLE:
+
+        if (ctx->copy) {
+            ngx_http_s3_upload_copy(r, ctx);
+            break;
+        }
+
         ngx_http_s3_receive_run(r, ctx);
         break;
 
@@ -187,6 +201,24 @@ ngx_http_s3_upload_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
 static void
 ngx_http_s3_upload_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
+    if (ngx_http_s3_upload_end(r, ctx) != NGX_OK) {
+        ngx_http_s3_end_failed(r, ctx);
+    }
+}
+
+
+static void
+ngx_http_s3_upload_copy(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    if (ngx_http_s3_copy_run(r, ctx) != NGX_OK) {
+        ngx_http_s3_end_failed(r, ctx);
+    }
+}
+
+
+ngx_int_t
+ngx_http_s3_upload_end(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
     int                      status;
     ngx_http_s3_loc_conf_t  *lcf;
 
@@ -197,9 +229,10 @@ ngx_http_s3_upload_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     if (status != S3_STORE_OK
         || ngx_http_s3_wait(r, ctx, lcf->timeout) != NGX_OK)
     {
-        (void) ngx_http_s3_store_error(ctx, status);
-        ngx_http_s3_end_failed(r, ctx);
+        return ngx_http_s3_failed(ctx, status);
     }
+
+    return NGX_OK;
 }
 
 

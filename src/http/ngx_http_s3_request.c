@@ -563,6 +563,9 @@ ngx_http_s3_content_handler(ngx_http_request_t *r)
     case S3_OP_LIST_OBJECT_VERSIONS:
         return ngx_http_s3_list_objects(r, ctx);
 
+    case S3_OP_COPY_OBJECT:
+        return ngx_http_s3_copy_object(r, ctx);
+
     case S3_OP_PUT_OBJECT:
         return ngx_http_s3_put_object(r, ctx);
 

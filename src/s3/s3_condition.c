@@ -5,6 +5,46 @@
 #include "s3_date.h"
 
 
+/* the conditions of a request, or of a copy's source */
+
+typedef struct {
+    const char  *if_match;
+    const char  *if_unmodified_since;
+    const char  *if_none_match;
+    const char  *if_modified_since;
+
+    /* as the element Condition has them */
+    const char  *text[4];
+
+    s3_error_e   not_modified;
+} s3_condition_names_t;
+
+
+static const s3_condition_names_t  s3_condition_names_read = {
+    "if-match", "if-unmodified-since", "if-none-match", "if-modified-since",
+    { "If-Match", "If-Unmodified-Since", "If-None-Match",
+      "If-Modified-Since" },
+    S3_ERR_NOT_MODIFIED
+};
+
+static const s3_condition_names_t  s3_condition_names_copy = {
+    "x-amz-copy-source-if-match",
+    "x-amz-copy-source-if-unmodified-since",
+    "x-amz-copy-source-if-none-match",
+    "x-amz-copy-source-if-modified-since",
+    { "x-amz-copy-source-If-Match",
+      "x-amz-copy-source-If-Unmodified-Since",
+      "x-amz-copy-source-If-None-Match",
+      "x-amz-copy-source-If-Modified-Since" },
+    S3_ERR_PRECONDITION_FAILED
+};
+
+
+static s3_error_e s3_condition_check(s3_header_t *headers, ngx_uint_t n,
+    const s3_condition_names_t *names, ngx_str_t *etag, time_t mtime,
+    time_t future, s3_failure_t *fail);
+static s3_header_t *s3_condition_header(s3_header_t *headers, ngx_uint_t n,
+    const char *name);
 static ngx_uint_t s3_condition_list(s3_header_t *headers, ngx_uint_t n,
     const char *name, size_t len, ngx_str_t *etag, ngx_uint_t weak);
 static s3_error_e s3_condition_failed(s3_failure_t *fail, s3_error_e error,
@@ -18,46 +58,76 @@ s3_error_e
 s3_condition_read(s3_header_t *headers, ngx_uint_t n, ngx_str_t *etag,
     time_t mtime, s3_failure_t *fail)
 {
+    return s3_condition_check(headers, n, &s3_condition_names_read, etag,
+                              mtime, NGX_MAX_TIME_T_VALUE, fail);
+}
+
+
+s3_error_e
+s3_condition_copy(s3_header_t *headers, ngx_uint_t n, ngx_str_t *etag,
+    time_t mtime, time_t now, s3_failure_t *fail)
+{
+    return s3_condition_check(headers, n, &s3_condition_names_copy, etag,
+                              mtime, now, fail);
+}
+
+
+/* future: a date after it is no condition in if-modified-since */
+
+static s3_error_e
+s3_condition_check(s3_header_t *headers, ngx_uint_t n,
+    const s3_condition_names_t *names, ngx_str_t *etag, time_t mtime,
+    time_t future, s3_failure_t *fail)
+{
     time_t        t;
     s3_header_t  *h;
 
-    if (s3_header(headers, n, "if-match")) {
+    if (s3_condition_header(headers, n, names->if_match)) {
 
-        if (!s3_condition_list(headers, n, "if-match",
-                               sizeof("if-match") - 1, etag, 0))
+        if (!s3_condition_list(headers, n, names->if_match,
+                               ngx_strlen(names->if_match), etag, 0))
         {
             return s3_condition_failed(fail, S3_ERR_PRECONDITION_FAILED,
-                                       "If-Match");
+                                       names->text[0]);
         }
 
     } else {
-        h = s3_header(headers, n, "if-unmodified-since");
+        h = s3_condition_header(headers, n, names->if_unmodified_since);
 
         if (h && s3_date_parse_http(&h->value, &t) == NGX_OK && mtime > t) {
             return s3_condition_failed(fail, S3_ERR_PRECONDITION_FAILED,
-                                       "If-Unmodified-Since");
+                                       names->text[1]);
         }
     }
 
-    if (s3_header(headers, n, "if-none-match")) {
+    if (s3_condition_header(headers, n, names->if_none_match)) {
 
-        if (s3_condition_list(headers, n, "if-none-match",
-                              sizeof("if-none-match") - 1, etag, 1))
+        if (s3_condition_list(headers, n, names->if_none_match,
+                              ngx_strlen(names->if_none_match), etag, 1))
         {
-            return s3_condition_failed(fail, S3_ERR_NOT_MODIFIED,
-                                       "If-None-Match");
+            return s3_condition_failed(fail, names->not_modified,
+                                       names->text[2]);
         }
 
     } else {
-        h = s3_header(headers, n, "if-modified-since");
+        h = s3_condition_header(headers, n, names->if_modified_since);
 
-        if (h && s3_date_parse_http(&h->value, &t) == NGX_OK && mtime <= t) {
-            return s3_condition_failed(fail, S3_ERR_NOT_MODIFIED,
-                                       "If-Modified-Since");
+        if (h && s3_date_parse_http(&h->value, &t) == NGX_OK && mtime <= t
+            && t <= future)
+        {
+            return s3_condition_failed(fail, names->not_modified,
+                                       names->text[3]);
         }
     }
 
     return S3_OK;
+}
+
+
+static s3_header_t *
+s3_condition_header(s3_header_t *headers, ngx_uint_t n, const char *name)
+{
+    return s3_header_find(headers, n, name, ngx_strlen(name), NULL);
 }
 
 

@@ -9,6 +9,9 @@
  *     If-None-Match       false: 304      (present: If-Modified-Since is
  *                                          not looked at)
  *     If-Modified-Since   false: 304
+ *
+ * A copy has the same four for its source, x-amz-copy-source-if-match and so
+ * on; there all that is false is 412.
  */
 
 
@@ -30,6 +33,16 @@
  */
 s3_error_e s3_condition_read(s3_header_t *headers, ngx_uint_t n,
     ngx_str_t *etag, time_t mtime, s3_failure_t *fail);
+
+
+/*
+ * For the source of a copy: the same, of x-amz-copy-source-if-*.  S3_OK or
+ * S3_ERR_PRECONDITION_FAILED.  A date in the future (after now) is no
+ * condition in x-amz-copy-source-if-modified-since: RFC 2616, section 14.25,
+ * and so does S3.
+ */
+s3_error_e s3_condition_copy(s3_header_t *headers, ngx_uint_t n,
+    ngx_str_t *etag, time_t mtime, time_t now, s3_failure_t *fail);
 
 
 /*

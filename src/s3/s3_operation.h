@@ -259,7 +259,7 @@ typedef enum {
                                                                              \
     /* object */                                                             \
     _(COPY_OBJECT, "CopyObject", PUT, OBJECT, ":x-amz-copy-source",          \
-      "s3:PutObject", NONE, 0)                                               \
+      "s3:PutObject", NONE, 1)                                               \
     _(PUT_OBJECT, "PutObject", PUT, OBJECT, "", "s3:PutObject", DATA, 1)     \
     _(GET_OBJECT, "GetObject", GET, OBJECT, "", "s3:GetObject", NONE, 1)     \
     _(HEAD_OBJECT, "HeadObject", HEAD, OBJECT, "", "s3:GetObject", NONE, 1)  \

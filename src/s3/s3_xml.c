@@ -39,6 +39,7 @@ struct s3_xml_reader_s {
 
 static void s3_xml_write(s3_xml_t *x, const void *data, size_t len);
 static void s3_xml_puts(s3_xml_t *x, const char *s);
+static ngx_uint_t s3_xml_error_has(s3_failure_t *fail, const char *name);
 
 static void s3_xml_fail(s3_xml_reader_t *r, s3_error_e error);
 static void s3_xml_start_element(void *data, const xmlChar *name,
@@ -339,21 +340,12 @@ s3_xml_error(ngx_pool_t *pool, s3_failure_t *fail, ngx_str_t *resource,
                     &fail->elements[i].value);
     }
 
-    if (key && key->len) {
+    if (key && key->len && !s3_xml_error_has(fail, "Key")) {
         s3_xml_text(&x, "Key", key);
     }
 
-    if (bucket && bucket->len) {
-
-        for (i = 0; i < fail->nelements; i++) {
-            if (ngx_strcmp(fail->elements[i].name.data, "BucketName") == 0) {
-                break;
-            }
-        }
-
-        if (i == fail->nelements) {
-            s3_xml_text(&x, "BucketName", bucket);
-        }
+    if (bucket && bucket->len && !s3_xml_error_has(fail, "BucketName")) {
+        s3_xml_text(&x, "BucketName", bucket);
     }
 
     if (resource && resource->len) {
@@ -377,6 +369,21 @@ s3_xml_error(ngx_pool_t *pool, s3_failure_t *fail, ngx_str_t *resource,
     }
 
     return out;
+}
+
+
+static ngx_uint_t
+s3_xml_error_has(s3_failure_t *fail, const char *name)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < fail->nelements; i++) {
+        if (ngx_strcmp(fail->elements[i].name.data, name) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
