@@ -452,6 +452,10 @@ ngx_http_s3_access_handler(ngx_http_request_t *r)
     ar.skew = lcf->clock_skew;
     ar.region = lcf->region;
 
+    if (ctx->target.virtual_host) {
+        ar.bucket = ctx->target.bucket;
+    }
+
     error = s3_auth_verify(&ar, lcf->credentials->set, &ctx->auth,
                            &ctx->fail);
 

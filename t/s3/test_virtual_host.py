@@ -60,10 +60,11 @@ def bucket(server, request):
     return name
 
 
+@pytest.mark.parametrize("signature", ["s3v4", "s3"])
 @pytest.mark.parametrize("prefix", ["", "/storage"])
 @pytest.mark.parametrize("domain", ["s3.test", "S3.Test", "other.test"])
-def test_boto3(server, bucket, domain, prefix):
-    with contextlib.closing(client(server, domain, prefix)) as s3:
+def test_boto3(server, bucket, domain, prefix, signature):
+    with contextlib.closing(client(server, domain, prefix, signature)) as s3:
         body = data(MIB + 1)
         seen = []
 
