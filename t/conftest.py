@@ -143,3 +143,14 @@ def client(request, clients_of):
     """What clients.feature() asks for."""
 
     return clients_of(*request.param)
+
+
+@pytest.fixture
+def up(tmp_path):
+    """up(body) -> a file that holds it."""
+
+    def write(body, name="up"):
+        (tmp_path / name).write_bytes(body)
+        return tmp_path / name
+
+    return write

@@ -5,6 +5,7 @@ import hashlib
 import random
 import zlib
 
+import awscrt.checksums
 import pytest
 from botocore.exceptions import ClientError
 
@@ -25,6 +26,22 @@ def md5(body):
 
 def crc(body):
     return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+
+
+def b64(number, size):
+    return base64.b64encode(number.to_bytes(size, "big")).decode()
+
+
+# S3's checksums, as their headers have them
+
+DIGESTS = {
+    "CRC32": lambda b: b64(awscrt.checksums.crc32(b), 4),
+    "CRC32C": lambda b: b64(awscrt.checksums.crc32c(b), 4),
+    "CRC64NVME": lambda b: b64(awscrt.checksums.crc64nvme(b), 8),
+    "SHA1": lambda b: base64.b64encode(hashlib.sha1(b).digest()).decode(),
+    "SHA256": lambda b:
+    base64.b64encode(hashlib.sha256(b).digest()).decode(),
+}
 
 
 def fails(call, *args, **kwargs):

@@ -9,17 +9,6 @@ from checks import KIB, data, md5
 from clients import code, feature
 
 
-@pytest.fixture
-def up(tmp_path):
-    """up(body) -> a file that holds it."""
-
-    def write(body, name="up"):
-        (tmp_path / name).write_bytes(body)
-        return tmp_path / name
-
-    return write
-
-
 def same(client, bucket, key, body, tmp_path):
     client.get(bucket, key, tmp_path / "down")
     down = (tmp_path / "down").read_bytes()
