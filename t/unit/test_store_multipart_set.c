@@ -628,7 +628,7 @@ test_multipart_most_parts(void **state)
  * room for all that wait, and those that find none are the next one's first.
  */
 
-#define LARGE   500
+#define LARGE   640
 
 static void
 test_multipart_large_batch(void **state)
@@ -683,7 +683,7 @@ test_multipart_large_batch(void **state)
 
     /* in order: it is decided after the one that it asks for */
 
-    c = commit_of(S3_COMMIT_DELETE, "key-499", id);
+    c = commit_of(S3_COMMIT_DELETE, "key-639", id);
     c.conditions = S3_IF_MATCH_ANY;
     shoot(&flight, &c, &status[LARGE]);
     land(&flight);
@@ -692,7 +692,7 @@ test_multipart_large_batch(void **state)
         assert_int_equal(status[i], S3_STORE_OK);
     }
 
-    /* 33 MB of rows, and 8 MB or a little more in a batch */
+    /* 40 MiB of rows, and 8 or a little more in a batch */
 
     assert_true(atomic_load(&set->client->page->decided) >= before + 5);
     assert_int_equal(s3_set_list(set, "bucket", ""), LARGE - 1);
