@@ -2,7 +2,8 @@
 /*
  * GetObject and HeadObject
  *
- *     look up      conditions, range
+ *     part         with partNumber: its row, and which object's it is
+ *     look up      conditions, range; still the same object?
  *     download     the first piece is there, or computed: only now the header
  *                  is sent, so that what cannot be read is an S3 error
  *     pieces       out of the store's memory into nginx's output, one after
@@ -21,12 +22,36 @@
 #define NGX_HTTP_S3_GET_ATTEMPTS  4
 
 
+/* partNumber */
+
+typedef struct {
+    ngx_uint_t                    number;
+    ngx_uint_t                    total;      /* parts of the object, 0: it
+                                                 was not uploaded in parts */
+    u_char                        data_id[16];
+    unsigned                      found:1;
+    uint64_t                      size;
+    s3_slice_t                    checksum;
+    u_char                        row[NGX_HTTP_S3_CHECKSUM_LEN];
+} ngx_http_s3_get_part_t;
+
+
 static ngx_int_t ngx_http_s3_get_ask(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+static ngx_int_t ngx_http_s3_get_part_found(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, int status);
+static ngx_int_t ngx_http_s3_get_lookup(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static ngx_int_t ngx_http_s3_get_answer(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, int status);
+static ngx_int_t ngx_http_s3_get_range(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, s3_object_t *object, ngx_str_t *etag);
+static ngx_int_t ngx_http_s3_get_part(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, s3_object_t *object);
 static ngx_int_t ngx_http_s3_get_headers(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, s3_object_t *object, ngx_str_t *etag);
+static ngx_int_t ngx_http_s3_get_part_checksum(ngx_http_request_t *r,
+    s3_object_t *object, ngx_http_s3_get_part_t *part);
 static ngx_int_t ngx_http_s3_get_metadata(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, s3_object_t *object);
 static ngx_int_t ngx_http_s3_get_inline(ngx_http_request_t *r,
@@ -47,13 +72,36 @@ static void ngx_http_s3_get_writer(ngx_http_request_t *r);
 ngx_int_t
 ngx_http_s3_get_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    int  state;
+    int                      state;
+    ngx_http_s3_get_part_t  *part;
 
     state = s3_client_state(ngx_http_s3_client(r));
 
     if (state == S3_STORE_UNAVAILABLE) {
         (void) ngx_http_s3_store_error(ctx, state);
         return ngx_http_s3_send_error(r, ctx);
+    }
+
+    if (s3_target_arg(&ctx->target, "partNumber")) {
+
+        part = ngx_pcalloc(r->pool, sizeof(ngx_http_s3_get_part_t));
+        if (part == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        ctx->data = part;
+
+        if (s3_part_number_parse(&ctx->target, &part->number, &ctx->fail)
+            != S3_OK)
+        {
+            return ngx_http_s3_send_error(r, ctx);
+        }
+
+        if (ngx_http_s3_header_in(ctx, "range")) {
+            return ngx_http_s3_refuse(r, ctx, S3_ERR_INVALID_REQUEST,
+                                      "Cannot specify both Range header and "
+                                      "partNumber query parameter");
+        }
     }
 
     if (ngx_http_discard_request_body(r) != NGX_OK) {
@@ -66,6 +114,58 @@ ngx_http_s3_get_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
 static ngx_int_t
 ngx_http_s3_get_ask(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    ngx_http_s3_get_part_t  *part;
+
+    part = ctx->data;
+
+    if (part == NULL) {
+        return ngx_http_s3_get_lookup(r, ctx);
+    }
+
+    return ngx_http_s3_ask_parts(r, ctx, NULL, part->number - 1, 1,
+                                 ngx_http_s3_get_part_found);
+}
+
+
+static ngx_int_t
+ngx_http_s3_get_part_found(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    int status)
+{
+    s3_slice_t               rest, row;
+    s3_part_page_t          *page;
+    ngx_http_s3_get_part_t  *part;
+
+    if (status != S3_STORE_OK) {
+        return ngx_http_s3_failed(ctx, status);
+    }
+
+    part = ctx->data;
+    page = &ctx->call.parts;
+
+    ngx_memcpy(part->data_id, page->upload.upload_id, sizeof(part->data_id));
+
+    part->found = (page->nparts && page->parts[0].number == part->number);
+    part->checksum.len = 0;
+
+    if (part->found) {
+        part->size = page->parts[0].size;
+        rest = page->parts[0].checksum;
+
+        if (ngx_http_s3_checksum_next(&rest, &row) != S3_CHECKSUM_NONE) {
+            ngx_memcpy(part->row, row.data, row.len);
+
+            part->checksum.data = part->row;
+            part->checksum.len = row.len;
+        }
+    }
+
+    return ngx_http_s3_get_lookup(r, ctx);
+}
+
+
+static ngx_int_t
+ngx_http_s3_get_lookup(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     int  status;
 
@@ -83,16 +183,30 @@ ngx_http_s3_get_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     int status)
 {
     ngx_int_t                rc;
-    ngx_str_t                etag, value;
-    s3_header_t             *h;
+    ngx_str_t                etag;
     s3_object_t             *object;
     ngx_http_s3_loc_conf_t  *lcf;
+    ngx_http_s3_get_part_t  *part;
 
     if (status != S3_STORE_OK) {
         return ngx_http_s3_failed(ctx, status);
     }
 
     object = &ctx->call.object;
+    part = ctx->data;
+
+    if (part && ngx_memcmp(part->data_id, object->data_id,
+                           sizeof(part->data_id))
+                != 0)
+    {
+        /* overwritten between the two looks */
+
+        if (++ctx->attempts < NGX_HTTP_S3_GET_ATTEMPTS) {
+            return ngx_http_s3_get_ask(r, ctx);
+        }
+
+        return ngx_http_s3_failed(ctx, S3_STORE_BUSY);
+    }
 
     etag = ngx_http_s3_etag_text(r->pool, object->etag);
 
@@ -115,35 +229,12 @@ ngx_http_s3_get_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    h = ngx_http_s3_header_in(ctx, "range");
+    rc = part ? ngx_http_s3_get_part(r, ctx, object)
+              : ngx_http_s3_get_range(r, ctx, object, &etag);
 
-    if (h && !s3_condition_range(ctx->headers.elts, ctx->headers.nelts, &etag,
-                                 object->mtime / 1000))
-    {
-        h = NULL;
+    if (rc == NGX_OK) {
+        rc = ngx_http_s3_get_headers(r, ctx, object, &etag);
     }
-
-    if (s3_range_parse(h ? &h->value : NULL, object->size, &ctx->range)
-        != S3_OK)
-    {
-        (void) s3_fail(&ctx->fail, S3_ERR_INVALID_RANGE, NULL);
-
-        if (h) {
-            s3_fail_element(&ctx->fail, "RangeRequested", &h->value);
-        }
-
-        value.data = ngx_pnalloc(r->pool, NGX_INT64_LEN);
-        if (value.data == NULL) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        value.len = ngx_sprintf(value.data, "%uL", object->size) - value.data;
-        s3_fail_element(&ctx->fail, "ActualObjectSize", &value);
-
-        return NGX_DECLINED;
-    }
-
-    rc = ngx_http_s3_get_headers(r, ctx, object, &etag);
 
     if (rc != NGX_OK) {
         return rc == NGX_DECLINED ? rc : NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -189,17 +280,129 @@ ngx_http_s3_get_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 }
 
 
+static ngx_int_t
+ngx_http_s3_get_range(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_object_t *object, ngx_str_t *etag)
+{
+    ngx_str_t     value;
+    s3_header_t  *h;
+
+    h = ngx_http_s3_header_in(ctx, "range");
+
+    if (h && !s3_condition_range(ctx->headers.elts, ctx->headers.nelts, etag,
+                                 object->mtime / 1000))
+    {
+        h = NULL;
+    }
+
+    if (s3_range_parse(h ? &h->value : NULL, object->size, &ctx->range)
+        == S3_OK)
+    {
+        return NGX_OK;
+    }
+
+    (void) s3_fail(&ctx->fail, S3_ERR_INVALID_RANGE, NULL);
+
+    if (h) {
+        s3_fail_element(&ctx->fail, "RangeRequested", &h->value);
+    }
+
+    value.data = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    value.len = ngx_sprintf(value.data, "%uL", object->size) - value.data;
+    s3_fail_element(&ctx->fail, "ActualObjectSize", &value);
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * A part is a range: 206.  An object that was not uploaded in parts is its
+ * own part 1.
+ */
+
+static ngx_int_t
+ngx_http_s3_get_part(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_object_t *object)
+{
+    u_char                  *p;
+    ngx_str_t                total, number;
+    ngx_uint_t               i;
+    ngx_http_s3_get_part_t  *part;
+
+    part = ctx->data;
+    part->total = ngx_http_s3_etag_parts(object->etag);
+
+    if (part->total == 0 && part->number == 1) {
+        ctx->range.offset = 0;
+        ctx->range.length = object->size;
+        ctx->range.partial = (object->size != 0);
+
+        return NGX_OK;
+    }
+
+    if (part->total && part->found) {
+
+        ctx->range.offset = 0;
+        ctx->range.length = part->size;
+
+        /* no Content-Range can name an empty part: 200 */
+
+        ctx->range.partial = (part->size != 0);
+
+        if (part->size == 0) {
+            return NGX_OK;
+        }
+
+        for (i = 0; i < object->nextents; i++) {
+
+            if (object->extents[i].number == part->number
+                && object->extents[i].size == part->size)
+            {
+                ctx->range.offset = object->extents[i].offset;
+                return NGX_OK;
+            }
+        }
+
+        return ngx_http_s3_failed(ctx, S3_STORE_DAMAGED);
+    }
+
+    p = ngx_pnalloc(r->pool, 2 * NGX_INT32_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    total.data = p;
+    total.len = ngx_sprintf(p, "%ui", part->total ? part->total : 1) - p;
+
+    p += NGX_INT32_LEN;
+
+    number.data = p;
+    number.len = ngx_sprintf(p, "%ui", part->number) - p;
+
+    (void) s3_fail(&ctx->fail, S3_ERR_INVALID_PART_NUMBER, NULL);
+    s3_fail_element(&ctx->fail, "ActualPartCount", &total);
+    s3_fail_element(&ctx->fail, "PartNumberRequested", &number);
+
+    return NGX_DECLINED;
+}
+
+
 /* NGX_OK, NGX_ERROR, NGX_DECLINED: ctx->fail */
 
 static ngx_int_t
 ngx_http_s3_get_headers(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     s3_object_t *object, ngx_str_t *etag)
 {
-    u_char           *p;
-    ngx_int_t         rc;
-    ngx_str_t         value;
-    s3_header_t      *h;
-    ngx_table_elt_t  *elt;
+    u_char                  *p;
+    ngx_int_t                rc;
+    ngx_str_t                value;
+    s3_header_t             *h;
+    ngx_table_elt_t         *elt;
+    ngx_http_s3_get_part_t  *part;
 
     /* a second attempt may find another object */
 
@@ -255,18 +458,90 @@ ngx_http_s3_get_headers(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         value.data = p;
         value.len = s3_range_text(p, &ctx->range, object->size) - p;
 
-        return ngx_http_s3_add_header(r, "Content-Range", &value);
+        if (ngx_http_s3_add_header(r, "Content-Range", &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    part = ctx->data;
+
+    if (part && part->total) {
+        p = ngx_pnalloc(r->pool, NGX_INT32_LEN);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        value.data = p;
+        value.len = ngx_sprintf(p, "%ui", part->total) - p;
+
+        if (ngx_http_s3_add_header(r, "x-amz-mp-parts-count", &value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
     }
 
     h = ngx_http_s3_header_in(ctx, "x-amz-checksum-mode");
 
-    if (h && h->value.len == 7
-        && ngx_strncasecmp(h->value.data, (u_char *) "enabled", 7) == 0)
+    if (h == NULL || h->value.len != 7
+        || ngx_strncasecmp(h->value.data, (u_char *) "enabled", 7) != 0)
     {
-        return ngx_http_s3_add_checksum(r, object->checksum);
+        return NGX_OK;
     }
 
-    return NGX_OK;
+    if (part == NULL) {
+        return ctx->range.partial ? NGX_OK
+                                  : ngx_http_s3_add_checksum(r,
+                                                        object->checksum);
+    }
+
+    return ngx_http_s3_get_part_checksum(r, object, part);
+}
+
+
+/*
+ * As S3: that of the part where the object's is COMPOSITE; the object's where
+ * the part is all of it; else none.
+ */
+
+static ngx_int_t
+ngx_http_s3_get_part_checksum(ngx_http_request_t *r, s3_object_t *object,
+    ngx_http_s3_get_part_t *part)
+{
+    ngx_str_t            type;
+    const u_char        *digest;
+    s3_checksum_e        algorithm;
+    s3_checksum_text_t   text;
+
+    if (part->total == 0
+        || ngx_http_s3_checksum_read(object->checksum, &algorithm, &digest,
+                                     &type)
+           == NULL
+        || type.len != sizeof("COMPOSITE") - 1)
+    {
+        return part->total > 1 ? NGX_OK
+                               : ngx_http_s3_add_checksum(r,
+                                                        object->checksum);
+    }
+
+    if (ngx_http_s3_checksum_words(r->pool, part->checksum, 0, &text)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (text.text.len == 0) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_s3_add_header(r, s3_checksum_info(text.algorithm)->header,
+                               &text.text)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_s3_add_header(r, "x-amz-checksum-type", &type);
 }
 
 

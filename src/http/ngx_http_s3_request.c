@@ -583,6 +583,27 @@ ngx_http_s3_content_handler(ngx_http_request_t *r)
     case S3_OP_DELETE_OBJECTS:
         return ngx_http_s3_delete_objects(r, ctx);
 
+    case S3_OP_GET_OBJECT_ATTRIBUTES:
+        return ngx_http_s3_get_object_attributes(r, ctx);
+
+    case S3_OP_CREATE_MULTIPART_UPLOAD:
+        return ngx_http_s3_create_multipart_upload(r, ctx);
+
+    case S3_OP_UPLOAD_PART:
+        return ngx_http_s3_upload_part(r, ctx);
+
+    case S3_OP_COMPLETE_MULTIPART_UPLOAD:
+        return ngx_http_s3_complete_multipart_upload(r, ctx);
+
+    case S3_OP_ABORT_MULTIPART_UPLOAD:
+        return ngx_http_s3_abort_multipart_upload(r, ctx);
+
+    case S3_OP_LIST_PARTS:
+        return ngx_http_s3_list_parts(r, ctx);
+
+    case S3_OP_LIST_MULTIPART_UPLOADS:
+        return ngx_http_s3_list_multipart_uploads(r, ctx);
+
     default:
         return ngx_http_s3_habitual(r, ctx);
     }

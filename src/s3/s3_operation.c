@@ -107,6 +107,7 @@ static const s3_parameter_t  s3_parameters[] = {
      */
     { "metadata",              S3_METHOD_GET,   S3_LEVEL_BUCKET },
 
+    { "partNumber",            S3_READ,         S3_LEVEL_OBJECT },
     { "max-parts",             S3_METHOD_GET,   S3_LEVEL_OBJECT },
     { "part-number-marker",    S3_METHOD_GET,   S3_LEVEL_OBJECT },
     { "versionId",             S3_READ|S3_METHOD_DELETE, S3_LEVEL_OBJECT },
@@ -307,6 +308,26 @@ s3_operation_select(ngx_pool_t *pool, s3_method_e method, s3_target_t *target,
                    == 0))
         {
             continue;
+        }
+
+        /* part of an object that is read, and of no upload */
+
+        if ((row->id == S3_OP_GET_OBJECT || row->id == S3_OP_HEAD_OBJECT)
+            && arg->name.len == sizeof("partNumber") - 1
+            && ngx_memcmp(arg->name.data, "partNumber", arg->name.len) == 0)
+        {
+            continue;
+        }
+
+        if (row->id == S3_OP_PUT_OBJECT
+            && arg->name.len == sizeof("partNumber") - 1
+            && ngx_memcmp(arg->name.data, "partNumber", arg->name.len) == 0
+            && s3_target_arg(target, "uploadId") == NULL)
+        {
+            return s3_fail_argument(fail,
+                                    "This operation does not accept "
+                                    "partNumber without uploadId",
+                                    "partNumber", &arg->value);
         }
 
         p = row->selectors;

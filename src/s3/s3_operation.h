@@ -195,7 +195,7 @@ typedef enum {
     _(LIST_OBJECT_VERSIONS, "ListObjectVersions", GET, BUCKET, "versions",   \
       "s3:ListBucketVersions", NONE, 1)                                      \
     _(LIST_MULTIPART_UPLOADS, "ListMultipartUploads", GET, BUCKET,           \
-      "uploads", "s3:ListBucketMultipartUploads", NONE, 0)                   \
+      "uploads", "s3:ListBucketMultipartUploads", NONE, 1)                   \
     _(DELETE_OBJECTS, "DeleteObjects", POST, BUCKET, "delete",               \
       "s3:DeleteObject", XML, 1)                                             \
     _(CREATE_SESSION, "CreateSession", GET, BUCKET, "session",               \
@@ -235,7 +235,7 @@ typedef enum {
     _(PUT_OBJECT_LEGAL_HOLD, "PutObjectLegalHold", PUT, OBJECT,              \
       "legal-hold", "s3:PutObjectLegalHold", XML, 0)                         \
     _(GET_OBJECT_ATTRIBUTES, "GetObjectAttributes", GET, OBJECT,             \
-      "attributes", "s3:GetObjectAttributes", NONE, 0)                       \
+      "attributes", "s3:GetObjectAttributes", NONE, 1)                       \
     _(GET_OBJECT_TORRENT, "GetObjectTorrent", GET, OBJECT, "torrent",        \
       "s3:GetObject", NONE, 0)                                               \
     _(RESTORE_OBJECT, "RestoreObject", POST, OBJECT, "restore",              \
@@ -245,17 +245,17 @@ typedef enum {
     _(RENAME_OBJECT, "RenameObject", PUT, OBJECT, "renameObject",            \
       "s3:PutObject", NONE, 0)                                               \
     _(CREATE_MULTIPART_UPLOAD, "CreateMultipartUpload", POST, OBJECT,        \
-      "uploads", "s3:PutObject", NONE, 0)                                    \
+      "uploads", "s3:PutObject", NONE, 1)                                    \
     _(UPLOAD_PART_COPY, "UploadPartCopy", PUT, OBJECT,                       \
       "uploadId partNumber :x-amz-copy-source", "s3:PutObject", NONE, 0)     \
     _(UPLOAD_PART, "UploadPart", PUT, OBJECT, "uploadId partNumber",         \
-      "s3:PutObject", DATA, 0)                                               \
+      "s3:PutObject", DATA, 1)                                               \
     _(LIST_PARTS, "ListParts", GET, OBJECT, "uploadId",                      \
-      "s3:ListMultipartUploadParts", NONE, 0)                                \
+      "s3:ListMultipartUploadParts", NONE, 1)                                \
     _(COMPLETE_MULTIPART_UPLOAD, "CompleteMultipartUpload", POST, OBJECT,    \
-      "uploadId", "s3:PutObject", XML, 0)                                    \
+      "uploadId", "s3:PutObject", XML, 1)                                    \
     _(ABORT_MULTIPART_UPLOAD, "AbortMultipartUpload", DELETE, OBJECT,        \
-      "uploadId", "s3:AbortMultipartUpload", NONE, 0)                        \
+      "uploadId", "s3:AbortMultipartUpload", NONE, 1)                        \
                                                                              \
     /* object */                                                             \
     _(COPY_OBJECT, "CopyObject", PUT, OBJECT, ":x-amz-copy-source",          \
