@@ -1,5 +1,6 @@
 """Who asks, and may they: everything that is refused before a body."""
 
+import email.utils
 import hashlib
 
 import pytest
@@ -80,6 +81,58 @@ def test_skewed(store, key, seconds):
 def test_clocks_may_differ(store, key, seconds):
     answer = raw.once(store, "GET", key, date=raw.amz_date(seconds))
     assert answer.status == 200, answer
+
+
+@pytest.mark.parametrize("date", [
+    lambda: raw.http_date(),
+    lambda: raw.http_date().replace("GMT", "+0000"),
+    lambda: raw.amz_date(),
+])
+def test_date_for_x_amz_date(store, key, date):
+    """Of the two x-amz-date counts, whatever Date says."""
+
+    def get(headers, signed, now):
+        value = raw.signature(
+            s3_server.SECRET_KEY, store.region, now, "GET", key, "", headers,
+            signed, raw.EMPTY_SHA256)
+        return raw.once(store, "GET", key, signed=False, headers=[
+            *headers[1:], ("Authorization",
+                           "AWS4-HMAC-SHA256 Credential="
+                           f"{s3_server.ACCESS_KEY}/{now[:8]}/{store.region}"
+                           f"/s3/aws4_request, SignedHeaders="
+                           f"{';'.join(signed)}, Signature={value}")])
+
+    host = ("Host", f"127.0.0.1:{store.port}")
+    content = ("x-amz-content-sha256", raw.EMPTY_SHA256)
+    text = date()
+    now = text if text.endswith("Z") else email.utils.parsedate_to_datetime(
+        text).strftime("%Y%m%dT%H%M%SZ")
+
+    answer = get([host, content, ("Date", text)],
+                 ["date", "host", "x-amz-content-sha256"], now)
+    assert (answer.status, answer.body) == (200, b"old"), answer
+
+    answer = get([host, content, ("Date", raw.http_date(-86400)),
+                  ("x-amz-date", now)],
+                 ["host", "x-amz-content-sha256", "x-amz-date"], now)
+    assert answer.status == 200, answer
+
+    get([host, content, ("Date", text), ("x-amz-date", raw.amz_date(-1000))],
+        ["host", "x-amz-content-sha256", "x-amz-date"],
+        raw.amz_date(-1000)).is_error(403, "RequestTimeTooSkewed")
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "20260101T000000",
+                                  "Thu, 01 Jan 1970 00:00:00 +0x00"])
+@pytest.mark.parametrize("name", ["Date", "x-amz-date"])
+def test_no_date(store, key, name, text):
+    value = f"AWS4-HMAC-SHA256 Credential={scope()}, {NAMES}, {ZEROES}"
+
+    with raw.Connection(store) as conn:
+        lines = [("x-amz-content-sha256", raw.EMPTY_SHA256), (name, text),
+                 ("Authorization", value)]
+        conn.raw(conn.head("GET", key, headers=lines, signed=False)) \
+            .is_error(403, "AccessDenied")
 
 
 def test_another_region(store, key):
