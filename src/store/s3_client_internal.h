@@ -2,7 +2,8 @@
 /*
  * What the files of the worker's side share.
  *
- *     s3_client.c           the socket, calls, pins, the timer, s3_client_*()
+ *     s3_client.c           the socket, pins, the timer, s3_client_process()
+ *     s3_client_call.c      calls and their answers
  *     s3_client_disk.c      the set as the page has it, disks and what runs
  *                           on them, lateness
  *     s3_client_memory.c    stripe buffers and the budget for them
@@ -314,10 +315,20 @@ void s3_client_log(s3_client_t *c, int level, const char *fmt, ...)
 void s3_client_wake(s3_client_t *c);
 void s3_client_event(s3_client_t *c, s3_event_t *event);
 void s3_client_send_disk(s3_client_t *c, s3_disk_t *disk, int error);
-int s3_client_commit_upload(s3_client_t *c, s3_call_t *call,
-    const s3_commit_t *commit, s3_upload_t *upload);
+/* sends what there is; calls nobody back */
+void s3_client_flush(s3_client_t *c);
 s3_pin_t *s3_pin_take(s3_client_t *c);
 void s3_pin_release(s3_client_t *c, s3_pin_t *pin);
+
+/* s3_client_call.c */
+int s3_client_commit_upload(s3_client_t *c, s3_call_t *call,
+    const s3_commit_t *commit, s3_upload_t *upload);
+/* hands the answer to the call, which ends with it; -1: it is none */
+int s3_client_answer(s3_client_t *c, s3_ask_t *ask, const s3_msg_t *msg,
+    const uint8_t *p);
+s3_ask_t *s3_ask_find(s3_client_t *c, uint64_t request);
+void s3_ask_unlink(s3_client_t *c, s3_ask_t *ask);
+void s3_ask_free(s3_ask_t *ask);
 
 /* s3_client_disk.c */
 void s3_client_refresh(s3_client_t *c);
