@@ -77,6 +77,12 @@ class Aws(Command, Sdk):
         out = self.run(*args)
         return json.loads(out) if out.strip() else {}
 
+    @staticmethod
+    def copy_source(bucket, key):
+        """botocore escapes it."""
+
+        return f"{bucket}/{key}"
+
     # ---- aws s3
 
     def put(self, bucket, key, path, metadata=None, content_type=None):

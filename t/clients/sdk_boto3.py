@@ -89,6 +89,12 @@ class Boto3(Sdk):
 
         return answer
 
+    @staticmethod
+    def copy_source(bucket, key):
+        """botocore escapes it."""
+
+        return f"{bucket}/{key}"
+
     def put(self, bucket, key, path, metadata=None, content_type=None):
         more = {"Metadata": metadata or {}}
         if content_type:

@@ -58,3 +58,12 @@ def fails(call, *args, **kwargs):
 
 def read(client, bucket, key, **kwargs):
     return client.get_object(Bucket=bucket, Key=key, **kwargs)["Body"].read()
+
+
+def same(client, bucket, key, body, tmp_path):
+    """Asserts that a client of t/clients gets body."""
+
+    client.get(bucket, key, tmp_path / "down")
+    down = (tmp_path / "down").read_bytes()
+    (tmp_path / "down").unlink()
+    assert (len(down), md5(down)) == (len(body), md5(body))

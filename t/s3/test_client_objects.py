@@ -1,19 +1,11 @@
 """Buckets and objects, with each client in its own words."""
 
 import concurrent.futures
-import hashlib
 
 import pytest
 
-from checks import KIB, data, md5
+from checks import KIB, data, md5, same
 from clients import code, feature
-
-
-def same(client, bucket, key, body, tmp_path):
-    client.get(bucket, key, tmp_path / "down")
-    down = (tmp_path / "down").read_bytes()
-    (tmp_path / "down").unlink()
-    assert hashlib.sha256(down).digest() == hashlib.sha256(body).digest()
 
 
 @feature("buckets: create, list, head, delete", "make_bucket", "buckets",

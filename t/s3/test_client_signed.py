@@ -160,7 +160,7 @@ def test_unsigned(client, bucket, up, store, tmp_path):
     assert head["ChecksumCRC64NVME"] == DIGESTS["CRC64NVME"](data(70_000))
 
 
-@feature("body of unknown length in one request", clients=["boto3"],
+@feature("body of unknown length in one request", clients=["boto3", "go"],
          kind="tls")
 @pytest.mark.parametrize("size", [0, 5, 70_000, PART])
 def test_unknown_length(client, bucket, up, s3, size):
