@@ -447,3 +447,140 @@ def test_corrupted(store, bucket, form, checksum, chunked):
         conn.send(up.wire)
         assert conn.answer("PUT").status == 200
     assert read(client, bucket, "k") == SMALL
+
+
+# ---- whole chunks
+
+def chunk_streams():
+    """name: what is made of the pieces of a stream of three chunks and the
+    last one; of another request's pieces as well"""
+
+    return {
+        "in order": lambda p, q: p,
+        "two swapped": lambda p, q: [p[1], p[0], *p[2:]],
+        "one twice": lambda p, q: [p[0], p[0], *p[1:]],
+        "one missing": lambda p, q: [p[0], *p[2:]],
+        "the last missing": lambda p, q: p[:3],
+        "only the last": lambda p, q: p[3:],
+        "one of another request": lambda p, q: [p[0], q[1], *p[2:]],
+        "all of another request": lambda p, q: q,
+        "the end of another request": lambda p, q: [*p[:3], q[3]],
+        "data after the end": lambda p, q: [*p, p[0]],
+        "the end twice": lambda p, q: [*p, p[3]],
+    }
+
+
+@pytest.mark.parametrize("name", chunk_streams())
+@pytest.mark.parametrize("form", ["signed", "signed-trailer"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_chunks_belong_together(store, bucket, form, chunked, name):
+    """Each chunk's signature is made with the one before, the first with the
+    request's: no stream can be made of others' pieces."""
+
+    path = f"/{bucket}/k"
+    body = data(8192) * 2 + b"end"      # the first two are the same
+    store.client().put_object(Bucket=bucket, Key="k", Body=b"old")
+
+    def pieces(up):
+        """Three chunks with their data, and what follows."""
+
+        out, at = [], 0
+        for size in (8192, 8192, 3):
+            end = up.body.index(b"\r\n", at) + 2 + size + 2
+            out.append(up.body[at:end])
+            at = end
+        return [*out, up.body[at:]]
+
+    with raw.Connection(store) as conn:
+        make = dict(form=form, data=body, chunk=8192, framing=False,
+                    checksum="trailer" if form == "signed-trailer" else None)
+        up = forms.upload(conn.host, path, **make)
+        other = forms.upload(conn.host, path + "2", **make)
+
+        wire = b"".join(chunk_streams()[name](pieces(up), pieces(other)))
+        framing = "Transfer-Encoding: chunked" if chunked \
+            else f"Content-Length: {len(wire)}"
+
+        with contextlib.suppress(ConnectionError):
+            conn.send(up.head[:-2] + framing.encode() + b"\r\n\r\n"
+                      + (raw.http_chunked(wire, 1000) if chunked else wire))
+
+        answer = conn.answer("PUT")
+
+        if name == "in order":
+            assert answer.status == 200, answer
+        else:
+            assert (answer.status, answer.code) in (
+                (403, "SignatureDoesNotMatch"), (400, "IncompleteBody")), \
+                answer
+
+    assert read(store.client(), bucket, "k") \
+        == (body if name == "in order" else b"old")
+
+
+@pytest.mark.parametrize("form", ["trailer", "signed-trailer"])
+@pytest.mark.parametrize("announced,lines,status,code", [
+    ("x-amz-checksum-crc32", [], 400, "MalformedTrailerError"),
+    ("x-amz-checksum-crc32", ["x-amz-checksum-crc32c:AAAAAA=="], 400,
+     "MalformedTrailerError"),
+    ("x-amz-checksum-crc32", ["x-amz-checksum-crc32:{crc32}"] * 2, 400,
+     "MalformedTrailerError"),
+    ("x-amz-checksum-crc32", ["x-amz-checksum-crc32:{crc32}", "x-a:b"], 400,
+     "MalformedTrailerError"),
+    ("x-amz-checksum-crc32", ["x-amz-checksum-crc32"], 400,
+     "MalformedTrailerError"),
+    ("x-amz-checksum-crc32", ["x-amz-checksum-crc32:"], 400,
+     "MalformedTrailerError"),
+    ("x-amz-checksum-crc32", ["x-amz-checksum-crc32:nonsense"], 400,
+     "InvalidRequest"),
+    ("x-amz-checksum-crc32", ["x-amz-checksum-crc32:AAAAAA=="], 400,
+     "BadDigest"),
+    (None, ["x-amz-checksum-crc32:{crc32}"], 400, "MalformedTrailerError"),
+    ("x-amz-meta-a", ["x-amz-meta-a:b"], 400, "InvalidRequest"),
+    ("x-amz-checksum-crc32", ["X-Amz-Checksum-CRC32: {crc32} "], 200, None),
+    ("X-Amz-Checksum-Crc32", ["x-amz-checksum-crc32:{crc32}"], 200, None),
+])
+def test_trailers(store, bucket, form, announced, lines, status, code):
+    """Well signed all of them, as by a client that has it wrong."""
+
+    path = f"/{bucket}/k"
+    store.client().put_object(Bucket=bucket, Key="k", Body=b"old")
+    lines = [line.format(crc32=raw.crc32(SMALL)) for line in lines]
+    headers = [("x-amz-decoded-content-length", str(len(SMALL)))]
+    if announced:
+        headers.append(("x-amz-trailer", announced))
+
+    with raw.Connection(store) as conn:
+        date = raw.amz_date()
+        signed = raw.sign("PUT", path, "", [("Host", conn.host), *headers],
+                          forms.FORMS[form], date=date)
+        out = "".join(line + "\r\n" for line in lines).encode()
+
+        if form == "trailer":
+            wire = raw.aws_chunked(SMALL, trailer=False)[:-2] + out + b"\r\n"
+
+        else:
+            signer = forms.Signer(dict(signed)["Authorization"], date,
+                                  s3_server.SECRET_KEY)
+            wire = signer.chunk(SMALL) + SMALL + b"\r\n" \
+                + signer.chunk(b"") + out
+
+            # canonical: lower case, no space around the value
+
+            text = "".join(
+                n.lower() + ":" + v.strip() + "\n" for n, _, v in
+                (line.partition(":") for line in lines))
+            wire += ("x-amz-trailer-signature:"
+                     + signer.trailer(text.encode()) + "\r\n\r\n").encode()
+
+        head = f"PUT {path} HTTP/1.1\r\n" + "".join(
+            f"{n}: {v}\r\n" for n, v in
+            [*signed, ("Content-Length", len(wire))]) + "\r\n"
+
+        with contextlib.suppress(ConnectionError):
+            conn.send(head.encode() + wire)
+        answer = conn.answer("PUT")
+        assert (answer.status, answer.code) == (status, code), answer
+
+    assert read(store.client(), bucket, "k") \
+        == (SMALL if status == 200 else b"old")
