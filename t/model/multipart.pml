@@ -406,7 +406,11 @@ inline check()
 
     /* a key that was deleted may be won again */
 
-    assert(wins <= 1 + deleted[0])
+    assert(wins <= 1 + deleted[0]);
+
+#ifdef REACH_COPY_ALONE
+    assert(wins == 0 || !gone[0] || a[0] != NONE || b[0] != UPLOADED)
+#endif
 }
 
 
@@ -699,8 +703,10 @@ end:
             d_step { crashes++; crash(0) }
 #endif
 #if WCRASHES > 0
-        :: !dead[0] && wcrashes < WCRASHES -> d_step { wcrashes++; dead[0] = 1 }
-        :: !dead[1] && wcrashes < WCRASHES -> d_step { wcrashes++; dead[1] = 1 }
+        :: !dead[0] && wcrashes < WCRASHES ->
+            d_step { wcrashes++; dead[0] = 1 }
+        :: !dead[1] && wcrashes < WCRASHES ->
+            d_step { wcrashes++; dead[1] = 1 }
 #endif
 #if CUTS > 0
         :: cuts < CUTS -> d_step { cut(1) }
