@@ -48,7 +48,9 @@ typedef struct {
     unsigned         number;        /* in the workload */
     char             key[16];
     uint64_t         seed;
-    uint8_t          ids[4][16];    /* the operation's own */
+    uint8_t          upload_id[16];
+    uint8_t          refs[3][S3_PART_REF_LEN];    /* parts 1, 2; 1 anew */
+    unsigned         winner;        /* of a race: 1, 2 */
 } s3_cuts_subject_t;
 
 
@@ -83,6 +85,12 @@ typedef enum {
     S3_CUTS_PUT_INLINE,
     S3_CUTS_OVERWRITE,
     S3_CUTS_DELETE,
+    S3_CUTS_MULTIPART,           /* create, two parts, complete */
+    S3_CUTS_PART_AGAIN,          /* a part anew, complete */
+    S3_CUTS_ABORT,               /* of an upload with two parts */
+    S3_CUTS_COPY,                /* then the source is overwritten, deleted */
+    S3_CUTS_PUT_RACE,            /* two puts If-None-Match: * at once */
+    S3_CUTS_COMPLETE_RACE,       /* such a put, and such a Complete */
     S3_CUTS_LAST
 } s3_cuts_op_e;
 

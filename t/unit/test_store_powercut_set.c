@@ -13,7 +13,7 @@ test_singles(void **state)
 {
     s3_cuts_op_e  op;
 
-    for (op = 0; op < S3_CUTS_LAST; op++) {
+    for (op = 0; op <= S3_CUTS_DELETE; op++) {
         s3_cuts_run(&op, 1, 0);
     }
 }
@@ -26,9 +26,9 @@ test_triples(void **state)
     s3_cuts_op_e  ops[3];
 
     for (i = 0; i < 6; i++) {
-        ops[0] = s3_cuts_random(S3_CUTS_LAST);
-        ops[1] = s3_cuts_random(S3_CUTS_LAST);
-        ops[2] = s3_cuts_random(S3_CUTS_LAST);
+        ops[0] = s3_cuts_random(S3_CUTS_DELETE + 1);
+        ops[1] = s3_cuts_random(S3_CUTS_DELETE + 1);
+        ops[2] = s3_cuts_random(S3_CUTS_DELETE + 1);
         s3_cuts_run(ops, 3, 25);
     }
 }
