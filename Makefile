@@ -136,7 +136,7 @@ unit:
 
 asan:
 	@rc=0; $(MAKE) -k --no-print-directory asan-build || rc=1; \
-	    S3_POWERCUT_CUTS=$${S3_POWERCUT_CUTS:-8} \
+	    S3_POWERCUT_CUTS=$${S3_POWERCUT_CUTS:-4} \
 	    tools/unit $(BUILD)/asan $(TESTS) || rc=1; exit $$rc
 
 fuzz: fuzz-build
