@@ -289,7 +289,8 @@ struct s3_client_s {
     s3_link_t             large;        /* s3_download_t: hold more than
                                            their slot; whoever has taken a
                                            piece last is last */
-    struct s3_window_s   *spare;        /* has the spare that is not counted */
+    struct s3_window_s   *spare;        /* has the spare that is not
+                                           counted */
     s3_link_t             spares;       /* s3_window_t.turn: wait for it */
     s3_link_t             buffers;      /* free ones, oldest first */
     unsigned              nbuffers;     /* free ones */
