@@ -15,15 +15,11 @@ from checks import KIB, MIB, data
 def aws(store, tls, tmp_path):
     """aws(*arguments) -> (exit status, stdout, stderr)."""
 
-    config = tmp_path / "config"
-    config.write_text("[default]\ns3 =\n"
-                      "    multipart_threshold = 1GB\n")
-
     env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     env |= {"AWS_ACCESS_KEY_ID": s3_server.ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": s3_server.SECRET_KEY,
             "AWS_REGION": store.region,
-            "AWS_CONFIG_FILE": str(config),
+            "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_MAX_ATTEMPTS": "1",
@@ -62,6 +58,22 @@ def test_cp_and_ls(aws, bucket, tmp_path):
     assert aws("s3", "ls", f"s3://{bucket}").stdout.split() \
         == [b"PRE", b"dir/"]
     assert bucket.encode() in aws("s3", "ls").stdout
+
+
+def test_multipart(aws, store, bucket, tmp_path):
+    """What is configured by default: parts of 8 MiB, ten at a time."""
+
+    (tmp_path / "f").write_bytes(data(65 * MIB + 3))
+
+    aws("s3", "cp", "f", f"s3://{bucket}/f", "--no-progress")
+
+    head = store.client().head_object(Bucket=bucket, Key="f",
+                                      ChecksumMode="ENABLED")
+    assert head["ETag"].endswith('-9"')
+    assert head["ContentLength"] == 65 * MIB + 3
+
+    aws("s3", "cp", f"s3://{bucket}/f", "back", "--no-progress")
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "f").read_bytes()
 
 
 def test_buckets(aws, bucket):
