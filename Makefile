@@ -6,6 +6,7 @@
 #   make test       everything that CI runs
 #   make unit       unit tests (T=test_s3 ROOMS="s3 auth" for a part of them)
 #   make asan       the same under AddressSanitizer and UBSan
+#   make variants   a part of t/s3 with a newer nginx, and with sanitizers
 #   make fuzz       replay the corpora, then FUZZ_SECONDS of fuzzing each
 #   make bench      benchmarks
 #   make install    module, s3_params and s3-credential into $(DESTDIR)
@@ -49,8 +50,8 @@ LIBS         = -lisal -lsqlite3 -ljansson -lxml2 -lcrypto -lz -lcrypt \
 
 SANITIZE     = -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: all module deps run test unit asan fuzz unit-build asan-build \
-        fuzz-build bench install clean FORCE
+.PHONY: all module deps run test unit asan variants fuzz unit-build \
+        asan-build fuzz-build bench install clean FORCE
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -138,6 +139,10 @@ asan:
 	@rc=0; $(MAKE) -k --no-print-directory asan-build || rc=1; \
 	    S3_POWERCUT_CUTS=$${S3_POWERCUT_CUTS:-4} \
 	    tools/unit $(BUILD)/asan $(TESTS) || rc=1; exit $$rc
+
+variants:
+	@rc=0; BUILD=$(BUILD) tools/variant newer || rc=1; \
+	    BUILD=$(BUILD) tools/variant sanitize || rc=1; exit $$rc
 
 fuzz: fuzz-build
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz $(BUILD)/fuzz $(FUZZERS)

@@ -20,6 +20,7 @@ static char *ngx_http_s3_store_directive(ngx_conf_t *cf, ngx_command_t *dummy,
     void *conf);
 static char *ngx_http_s3_store_disk(ngx_conf_t *cf,
     ngx_http_s3_store_t *store, ngx_str_t *value);
+static ngx_uint_t ngx_http_s3_nested(ngx_str_t *dir, ngx_str_t *path);
 static ngx_int_t ngx_http_s3_full_path(ngx_conf_t *cf, ngx_str_t *path);
 static ngx_int_t ngx_http_s3_add_path(ngx_conf_t *cf, ngx_path_t **path,
     char *name, ngx_path_manager_pt manager, void *data);
@@ -241,6 +242,17 @@ ngx_http_s3_store_disk(ngx_conf_t *cf, ngx_http_s3_store_t *store,
                 return NGX_CONF_ERROR;
             }
 
+            if (ngx_http_s3_nested(&disk[i], &path)
+                || ngx_http_s3_nested(&path, &disk[i]))
+            {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "disks \"%V\" and \"%V\" are one within "
+                                   "the other; each needs a directory of its "
+                                   "own, on a drive of its own",
+                                   &disk[i], &path);
+                return NGX_CONF_ERROR;
+            }
+
             /* a link, or a directory mounted twice */
 
             if (ngx_file_info(path.data, &fi) != NGX_FILE_ERROR
@@ -264,6 +276,49 @@ ngx_http_s3_store_disk(ngx_conf_t *cf, ngx_http_s3_store_t *store,
     *disk = path;
 
     return NGX_CONF_OK;
+}
+
+
+/*
+ * Whether path is below dir: as they are written and, for "nginx -t" alone
+ * (to ask takes the disk's answer), with all links followed.
+ */
+
+static ngx_uint_t
+ngx_http_s3_nested(ngx_str_t *dir, ngx_str_t *path)
+{
+    char        *d, *p;
+    size_t       len;
+    ngx_uint_t   nested;
+
+    len = (dir->len == 1) ? 0 : dir->len;
+
+    if (path->len > len && ngx_strncmp(path->data, dir->data, len) == 0
+        && path->data[len] == '/')
+    {
+        return 1;
+    }
+
+    if (!ngx_test_config) {
+        return 0;
+    }
+
+    nested = 0;
+
+    d = realpath((char *) dir->data, NULL);
+    p = realpath((char *) path->data, NULL);
+
+    if (d && p) {
+        len = (d[1] == '\0') ? 0 : ngx_strlen(d);
+
+        nested = (ngx_strlen(p) > len && ngx_strncmp(p, d, len) == 0
+                  && p[len] == '/');
+    }
+
+    free(d);
+    free(p);
+
+    return nested;
 }
 
 

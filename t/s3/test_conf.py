@@ -86,6 +86,18 @@ BAD = {
         http("s3_store other { disk d1; } s3_store main { disk d1; }"),
         "s3_store main", ['d1" is named twice']),
 
+    "disk in a disk": (
+        http("s3_store main { disk a/d1; disk a/d1/d2; }"),
+        "s3_store main", ["are one within the other", "of its own"]),
+
+    "disk around a disk": (
+        http("s3_store main { disk a/d1; disk a; }"),
+        "s3_store main", ["are one within the other"]),
+
+    "disk in a disk of another store": (
+        http("s3_store other { disk /; } s3_store main { disk d1; }"),
+        "s3_store main", ["are one within the other"]),
+
     "parity over half": (
         http("s3_store main { disk d1; disk d2; disk d3; parity 2; }"),
         "s3_store main", ["parity 2", "more than half", '"parity 1;"']),
@@ -309,6 +321,23 @@ def test_same_directory(nginx):
 
     assert not ok
     assert "are the same directory" in text
+    assert "nginx.conf:6" in text
+
+
+def test_nested_by_a_link(nginx):
+    """What is a name's beginning only is no directory around it."""
+
+    (nginx.path / "d1/x").mkdir(parents=True)
+    (nginx.path / "d10").mkdir()
+
+    ok, text = nginx.check(http("s3_store main { disk d1; disk d10; }"))
+    assert ok, text
+
+    (nginx.path / "link").symlink_to(nginx.path / "d1/x")
+
+    ok, text = nginx.check(http("s3_store main { disk d1; disk link; }"))
+    assert not ok
+    assert "are one within the other" in text
     assert "nginx.conf:6" in text
 
 
