@@ -17,7 +17,7 @@
 #include "s3_delete.h"
 
 
-#define NGX_HTTP_S3_DELETE_WINDOW  64
+#define NGX_HTTP_S3_DELETE_WINDOW  128
 
 
 typedef struct ngx_http_s3_delete_s  ngx_http_s3_delete_t;

@@ -590,6 +590,7 @@ ngx_http_s3_content_handler(ngx_http_request_t *r)
         return ngx_http_s3_create_multipart_upload(r, ctx);
 
     case S3_OP_UPLOAD_PART:
+    case S3_OP_UPLOAD_PART_COPY:
         return ngx_http_s3_upload_part(r, ctx);
 
     case S3_OP_COMPLETE_MULTIPART_UPLOAD:

@@ -1,10 +1,11 @@
 
 /*
- * UploadPart
+ * UploadPart, UploadPartCopy
  *
  *     look up     the upload is there: told before the body is read; which
  *                 checksum its parts carry
- *     upload      as PutObject, ngx_http_s3_put_object.c
+ *     upload      as PutObject, ngx_http_s3_put_object.c; of a source's bytes,
+ *                 ngx_http_s3_copy.c
  *     commit      decides again whether the upload is there
  *
  * Checksums.  An upload that named an algorithm takes parts with that one
@@ -32,6 +33,8 @@ typedef struct {
 
 static ngx_int_t ngx_http_s3_part_upload(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, int status);
+static ngx_int_t ngx_http_s3_part_copy(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, int status);
 static ngx_int_t ngx_http_s3_part_mismatch(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, s3_checksum_e expected, s3_checksum_e actual);
 static void ngx_http_s3_part_commit(ngx_http_request_t *r,
@@ -54,7 +57,9 @@ ngx_http_s3_upload_part(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     if (s3_part_number_parse(&ctx->target, &part->number, &ctx->fail)
         != S3_OK
-        || ngx_http_s3_upload_id(ctx, part->upload_id) != S3_OK)
+        || ngx_http_s3_upload_id(ctx, part->upload_id) != S3_OK
+        || (ctx->operation->id == S3_OP_UPLOAD_PART_COPY
+            && ngx_http_s3_copy_source(r, ctx) != S3_OK))
     {
         return ngx_http_s3_send_error(r, ctx);
     }
@@ -85,6 +90,10 @@ ngx_http_s3_part_upload(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     ngx_http_s3_upload_checksum(ctx->call.parts.upload.checksum,
                                 &part->checksum);
 
+    if (ctx->operation->id == S3_OP_UPLOAD_PART_COPY) {
+        return ngx_http_s3_copy_find(r, ctx, ngx_http_s3_part_copy);
+    }
+
     ctx->checksum = part->checksum.algorithm;
 
     if (part->checksum.algorithm == S3_CHECKSUM_NONE) {
@@ -113,6 +122,47 @@ ngx_http_s3_part_upload(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     }
 
     return rc == NGX_DECLINED ? rc : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_s3_part_copy(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    int status)
+{
+    uint64_t             offset, length;
+    s3_header_t         *h;
+    s3_checksum_e        algorithm, also;
+    ngx_http_s3_part_t  *part;
+
+    offset = 0;
+    length = ctx->call.object.size;
+
+    h = ngx_http_s3_header_in(ctx, "x-amz-copy-source-range");
+
+    if (h
+        && s3_copy_range_parse(r->pool, &h->value, length, &offset, &length,
+                               &ctx->fail)
+           != S3_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_http_s3_copy_size(r, ctx, length) != S3_OK) {
+        return NGX_DECLINED;
+    }
+
+    part = ctx->data;
+
+    algorithm = part->checksum.algorithm;
+    also = S3_CHECKSUM_NONE;
+
+    if (algorithm == S3_CHECKSUM_NONE) {
+        algorithm = S3_CHECKSUM_CRC64NVME;
+        also = S3_CHECKSUM_CRC64NVME;
+    }
+
+    return ngx_http_s3_copy_stream(r, ctx, offset, length, algorithm, also, 1,
+                                   ngx_http_s3_part_commit);
 }
 
 
@@ -182,7 +232,7 @@ ngx_http_s3_part_committed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     u_char               checksum[NGX_HTTP_S3_CHECKSUM_LEN];
     ngx_str_t            etag;
     s3_body_t           *body;
-    s3_slice_t           md5;
+    s3_slice_t           md5, row;
     s3_checksum_text_t   text;
     ngx_http_s3_part_t  *part;
 
@@ -195,6 +245,26 @@ ngx_http_s3_part_committed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     md5.data = body->md5;
     md5.len = S3_BODY_MD5_LEN;
+
+    if (ctx->copy) {
+        row.data = checksum;
+        row.len = 0;
+
+        if (part->checksum.algorithm != S3_CHECKSUM_NONE) {
+            row = ngx_http_s3_checksum_row(body->checksum, body->digest,
+                                           checksum);
+        }
+
+        if (ngx_http_s3_copy_result(r, ctx, md5, row) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        /* a part has no ChecksumType */
+
+        ngx_str_null(&ctx->copy->result.checksum.type);
+
+        return ngx_http_s3_copy_answer(r, ctx, "CopyPartResult");
+    }
 
     etag = ngx_http_s3_etag_text(r->pool, md5);
 

@@ -247,7 +247,7 @@ typedef enum {
     _(CREATE_MULTIPART_UPLOAD, "CreateMultipartUpload", POST, OBJECT,        \
       "uploads", "s3:PutObject", NONE, 1)                                    \
     _(UPLOAD_PART_COPY, "UploadPartCopy", PUT, OBJECT,                       \
-      "uploadId partNumber :x-amz-copy-source", "s3:PutObject", NONE, 0)     \
+      "uploadId partNumber :x-amz-copy-source", "s3:PutObject", NONE, 1)     \
     _(UPLOAD_PART, "UploadPart", PUT, OBJECT, "uploadId partNumber",         \
       "s3:PutObject", DATA, 1)                                               \
     _(LIST_PARTS, "ListParts", GET, OBJECT, "uploadId",                      \

@@ -377,3 +377,127 @@ def test_client_that_leaves(store, s3, bucket):
     s3.copy_object(Bucket=bucket, Key="c", CopySource=f"{bucket}/a",
                    ChecksumAlgorithm="SHA256")
     assert read(s3, bucket, "c") == data(2 * MIB)
+
+
+# ---- UploadPartCopy
+
+
+@pytest.fixture
+def upload(s3, bucket):
+    """What begins an upload of the key "m", which is gone in the end."""
+
+    begun = []
+
+    def begin(**more):
+        begun.append(s3.create_multipart_upload(Bucket=bucket, Key="m",
+                                                **more)["UploadId"])
+        return dict(Bucket=bucket, Key="m", UploadId=begun[-1])
+
+    yield begin
+
+    for upload_id in begun:
+        try:
+            s3.abort_multipart_upload(Bucket=bucket, Key="m",
+                                      UploadId=upload_id)
+        except s3.exceptions.NoSuchUpload:
+            pass
+
+
+@pytest.mark.parametrize("algorithm", [None, "SHA256", "CRC64NVME"])
+def test_parts(s3, bucket, upload, algorithm):
+    """An object put together from another, a small one and its own bytes."""
+
+    body = data(12 * MIB + 77)
+    s3.put_object(Bucket=bucket, Key="a", Body=body)
+    s3.put_object(Bucket=bucket, Key="small", Body=b"the end")
+
+    more = {"ChecksumAlgorithm": algorithm} if algorithm else {}
+    ours = upload(**more)
+    parts = []
+
+    def copied(number, want, **source):
+        result = s3.upload_part_copy(**ours, PartNumber=number,
+                                     **source)["CopyPartResult"]
+        assert result["ETag"] == f'"{md5(want)}"'
+        assert result["LastModified"]
+        assert "ChecksumType" not in result
+        part = {"PartNumber": number, "ETag": result["ETag"]}
+        if algorithm:
+            part[f"Checksum{algorithm}"] = result[f"Checksum{algorithm}"]
+        else:
+            assert not any(k.startswith("Checksum") for k in result)
+        parts.append(part)
+        return want
+
+    want = copied(1, body, CopySource=f"{bucket}/a")
+    want += copied(2, body[100:100 + 5 * MIB], CopySource=f"{bucket}/a",
+                   CopySourceRange=f"bytes=100-{100 + 5 * MIB - 1}")
+    want += copied(3, b"end", CopySource={"Bucket": bucket, "Key": "small"},
+                   CopySourceRange="bytes=4-6")
+
+    s3.complete_multipart_upload(**ours, MultipartUpload={"Parts": parts})
+    assert read(s3, bucket, "m") == want
+
+    # and the copy of that is the same, parts and all
+
+    s3.copy_object(Bucket=bucket, Key="n", CopySource=f"{bucket}/m")
+    s3.delete_object(Bucket=bucket, Key="m")
+    assert read(s3, bucket, "n") == want
+    assert head(s3, bucket, "n")["ETag"].endswith('-3"')
+    assert s3.get_object(Bucket=bucket, Key="n", PartNumber=3)["Body"].read() \
+        == b"end"
+
+    # a range over the seam of two parts
+
+    seam = len(body)
+    assert s3.get_object(Bucket=bucket, Key="n",
+                         Range=f"bytes={seam - 3}-{seam + 3}")["Body"].read() \
+        == want[seam - 3:seam + 4]
+
+    # with another checksum it is an object of one part
+
+    s3.copy_object(Bucket=bucket, Key="o", CopySource=f"{bucket}/n",
+                   ChecksumAlgorithm="SHA1")
+    o = head(s3, bucket, "o")
+    assert o["ETag"] == f'"{md5(want)}"'
+    assert o["ChecksumType"] == "FULL_OBJECT" and "ChecksumSHA1" in o
+    assert read(s3, bucket, "o") == want
+
+
+@pytest.mark.parametrize("range_", [
+    "0-1", "bytes=0", "bytes=0-", "bytes=-1", "bytes=1-0", "bytes=0-1,3-4",
+    "bytes=0-5", "bytes=5-5", "bytes=a-b"])
+def test_bad_ranges(store, s3, bucket, upload, range_):
+    s3.put_object(Bucket=bucket, Key="a", Body=b"five!")
+    ours = upload()
+
+    answer = raw.once(store, "PUT", f"/{bucket}/m",
+                      f"partNumber=1&uploadId={ours['UploadId']}",
+                      headers=[("x-amz-copy-source", f"{bucket}/a"),
+                               ("x-amz-copy-source-range", range_)])
+    answer.is_error(400, "InvalidArgument")
+    assert answer.element("ArgumentName") == "x-amz-copy-source-range"
+    assert "Parts" not in s3.list_parts(**ours)
+
+
+def test_bad_part_copies(store, s3, bucket, upload):
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x")
+    ours = upload()
+    copy = s3.upload_part_copy
+
+    assert fails(copy, **ours, PartNumber=1, CopySource=f"{bucket}/none") \
+        == (404, "NoSuchKey")
+    assert fails(copy, **{**ours, "UploadId": "0" * 32}, PartNumber=1,
+                 CopySource=f"{bucket}/a") == (404, "NoSuchUpload")
+    assert fails(copy, **ours, PartNumber=10001, CopySource=f"{bucket}/a") \
+        == (400, "InvalidArgument")
+    assert fails(copy, **ours, PartNumber=1, CopySource=f"{bucket}/a",
+                 CopySourceIfMatch='"0"') == (412, "PreconditionFailed")
+    assert fails(copy, **ours, PartNumber=1, CopySource=f"{bucket}/a",
+                 CopySourceIfNoneMatch="*") == (412, "PreconditionFailed")
+    raw.once(store, "PUT", f"/{bucket}/m",
+             f"partNumber=1&uploadId={ours['UploadId']}",
+             headers=[("x-amz-copy-source", "nonsense")]) \
+        .is_error(400, "InvalidArgument")
+
+    assert "Parts" not in s3.list_parts(**ours)
