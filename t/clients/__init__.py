@@ -33,7 +33,6 @@ ROWS = (
     "objects up and down, small and empty",
     "over TLS",
     "over HTTP/2",
-    "prefix of a location (/storage/)",
     "multipart upload",
     "upload of unknown length",
     "multipart upload, operation by operation",
@@ -80,14 +79,13 @@ ROWS = (
     "error SignatureDoesNotMatch",
     "error InvalidAccessKeyId",
     "error NoSuchUpload",
-    "error InvalidPart",
     "error EntityTooSmall",
     "error InvalidRange",
+    "error AccessControlListNotSupported",
     "tags, of a bucket without",
     "policy, of a bucket without",
     "versioning: turning it on",
     "tags: writing them",
-    "ACL: writing one",
     "server-side encryption: asking for it",
 )
 

@@ -310,11 +310,12 @@ def test_tagging(client, bucket, up):
                 Body=up(b"x"), Tagging="a=b") == "NotImplemented"
 
 
-@feature("ACL: writing one", "call", shows="501")
-def test_acl(client, bucket):
-    assert code(client.call, "PutBucketAcl", Bucket=bucket,
-                ACL="public-read") \
-        in ("NotImplemented", "AccessControlListNotSupported")
+@feature("error AccessControlListNotSupported", "call")
+def test_acl(client, bucket, up):
+    at = {"Bucket": bucket, "Key": "k", "Body": up(b"x")}
+    client.call("PutObject", **at, ACL="private")
+    assert code(client.call, "PutObject", **at, ACL="public-read") \
+        == "AccessControlListNotSupported"
 
 
 @feature("server-side encryption: asking for it", "call", shows="501")
