@@ -80,7 +80,9 @@ def store():
 
 
 @pytest.fixture(params=["http", "tls"])
-def tls(request):
+def tls(request, store):
+    if request.param not in store.kinds:
+        pytest.skip(f"the server has no {request.param}")
     return request.param == "tls"
 
 

@@ -287,7 +287,10 @@ class Endpoint(Server):
     def endpoint(self, tls=False, prefix=""):
         if prefix:
             skip("needs the server below a prefix")
-        return super().endpoint(tls)
+        return self.address
+
+    def client(self, tls=False, **kwargs):
+        return super().client(self.kinds[0] == "tls", **kwargs)
 
 
 class Store(Server):

@@ -318,7 +318,8 @@ class Connection:
     def __init__(self, store, tls=False, timeout=30):
         self.store = store
         self.tls = tls
-        self.host = "127.0.0.1:" + str(store.tls_port if tls else store.port)
+        self.host = urllib.parse.urlsplit(
+            store.url("tls" if tls else "http")).netloc
         self.socket = store.connect(tls, timeout)
 
     def __enter__(self):
