@@ -193,7 +193,7 @@ struct ngx_http_s3_ctx_s {
     ngx_str_t                     meta;
     ngx_chain_t                  *document;   /* a small body, read whole */
     ngx_chain_t                  *document_last;
-    size_t                        document_size; /* of its memory */
+    size_t                        document_size; /* reserved for it */
     ngx_http_s3_document_pt       document_read;
 
     /* an object going out */
@@ -466,6 +466,13 @@ void ngx_http_s3_receive(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
  */
 ngx_int_t ngx_http_s3_read_document(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, size_t max, ngx_http_s3_document_pt read);
+
+/*
+ * Counts size bytes as a document's until the request's pool goes: its memory,
+ * or, where it is read as it comes, about that of what is kept of it.  S3_OK,
+ * or SlowDown noted in ctx->fail.
+ */
+s3_error_e ngx_http_s3_document_reserve(ngx_http_s3_ctx_t *ctx, size_t size);
 
 /* the sink takes bytes again */
 void ngx_http_s3_receive_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx);

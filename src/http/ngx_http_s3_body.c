@@ -665,21 +665,10 @@ ngx_int_t
 ngx_http_s3_read_document(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     size_t max, ngx_http_s3_document_pt read)
 {
-    ngx_pool_cleanup_t  *cln;
-
     if (ngx_http_s3_payload_create(r, ctx, max) != S3_OK) {
         ngx_http_s3_release(ctx);
         return ngx_http_s3_send_error(r, ctx);
     }
-
-    cln = ngx_pool_cleanup_add(r->pool, 0);
-    if (cln == NULL) {
-        ngx_http_s3_release(ctx);
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    cln->handler = ngx_http_s3_document_cleanup;
-    cln->data = ctx;
 
     ctx->document_read = read;
 
@@ -689,6 +678,33 @@ ngx_http_s3_read_document(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
                         ngx_http_s3_document_received);
 
     return NGX_DONE;
+}
+
+
+s3_error_e
+ngx_http_s3_document_reserve(ngx_http_s3_ctx_t *ctx, size_t size)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    if (ngx_http_s3_documents + size > NGX_HTTP_S3_MAX_DOCUMENTS) {
+        return s3_fail(&ctx->fail, S3_ERR_SLOW_DOWN, NULL);
+    }
+
+    if (ctx->document_size == 0) {
+
+        cln = ngx_pool_cleanup_add(ctx->request->pool, 0);
+        if (cln == NULL) {
+            return s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
+        }
+
+        cln->handler = ngx_http_s3_document_cleanup;
+        cln->data = ctx;
+    }
+
+    ctx->document_size += size;
+    ngx_http_s3_documents += size;
+
+    return S3_OK;
 }
 
 
@@ -717,8 +733,7 @@ ngx_http_s3_document_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
                                NGX_HTTP_S3_DOCUMENT_BUFFER);
             }
 
-            if (ngx_http_s3_documents + size > NGX_HTTP_S3_MAX_DOCUMENTS) {
-                (void) s3_fail(&ctx->fail, S3_ERR_SLOW_DOWN, NULL);
+            if (ngx_http_s3_document_reserve(ctx, size) != S3_OK) {
                 return 0;
             }
 
@@ -729,9 +744,6 @@ ngx_http_s3_document_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
                 (void) s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
                 return 0;
             }
-
-            ctx->document_size += size;
-            ngx_http_s3_documents += size;
 
             cl->buf = b;
             cl->next = NULL;

@@ -260,7 +260,11 @@ ngx_http_s3_complete_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
 
     c = ctx->data;
 
-    if (s3_complete_feed(&c->list, p, len) != S3_OK) {
+    /* a part takes about as much memory as its XML */
+
+    if (ngx_http_s3_document_reserve(ctx, len) != S3_OK
+        || s3_complete_feed(&c->list, p, len) != S3_OK)
+    {
         return 0;
     }
 

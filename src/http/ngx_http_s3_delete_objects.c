@@ -130,6 +130,14 @@ ngx_http_s3_delete_read(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         return NGX_DECLINED;
     }
 
+    /* now, when nothing is deleted yet: a slow client may keep the answer */
+
+    if (ngx_http_s3_document_reserve(ctx, s3_delete_answer_size(&d->request))
+        != S3_OK)
+    {
+        return NGX_DECLINED;
+    }
+
     ctx->data = d;
 
     status = s3_client_bucket(d->client,

@@ -204,6 +204,26 @@ s3_delete_field(s3_delete_reader_t *r, const char *name, ngx_str_t *text)
 }
 
 
+size_t
+s3_delete_answer_size(s3_delete_t *request)
+{
+    size_t               size;
+    ngx_uint_t           i;
+    s3_delete_object_t  *object;
+
+    size = 0;
+    object = request->objects.elts;
+
+    for (i = 0; i < request->objects.nelts; i++) {
+        size += sizeof("<Deleted><Key></Key></Deleted>")
+                + s3_xml_value_size(&object[i].key)
+                + s3_xml_value_size(&object[i].version_id);
+    }
+
+    return size;
+}
+
+
 ngx_chain_t *
 s3_delete_write(ngx_pool_t *pool, s3_delete_t *request, size_t *size)
 {

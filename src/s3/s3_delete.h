@@ -62,6 +62,12 @@ s3_error_e s3_delete_read(ngx_pool_t *pool, ngx_chain_t *in,
     s3_delete_t *request, s3_failure_t *fail);
 
 /*
+ * About the bytes of the answer, before it is known what becomes of the
+ * objects: escaped, a key takes up to six times its own size.
+ */
+size_t s3_delete_answer_size(s3_delete_t *request);
+
+/*
  * The answer, objects in the order they were asked for; with quiet only those
  * that failed.  NULL without memory.
  */

@@ -18,6 +18,9 @@
 #define S3_XML_BUFFER_FIRST  1024
 #define S3_XML_BUFFER        16384
 
+/* bytes that libxml2 is given at a time */
+#define S3_XML_PIECE         4096
+
 
 struct s3_xml_reader_s {
     s3_xml_handler_pt          handler;
@@ -235,6 +238,28 @@ s3_xml_value(s3_xml_t *x, ngx_str_t *value)
     }
 
     s3_xml_write(x, run, last - run);
+}
+
+
+size_t
+s3_xml_value_size(ngx_str_t *value)
+{
+    u_char  ch;
+    size_t  i, size;
+
+    size = value->len;
+
+    for (i = 0; i < value->len; i++) {
+        ch = value->data[i];
+
+        if (ch < 0x20 || ch == 0x7f || ch == '&' || ch == '<' || ch == '>'
+            || ch == '"' || ch == '\'')
+        {
+            size += sizeof("&quot;") - 2;
+        }
+    }
+
+    return size;
 }
 
 
@@ -459,14 +484,26 @@ s3_xml_reader_create(s3_xml_handler_pt handler, void *ctx)
 s3_error_e
 s3_xml_reader_feed(s3_xml_reader_t *r, const u_char *p, size_t len)
 {
-    size_t  n;
+    size_t             n;
+    xmlParserInputPtr  in;
 
     for ( /* void */ ; len && r->error == S3_OK; p += n, len -= n) {
 
-        /* xmlParseChunk() takes an int */
-        n = ngx_min(len, 1 << 20);
+        n = ngx_min(len, S3_XML_PIECE);
 
         if (xmlParseChunk(r->parser, (char *) p, (int) n, 0) != 0) {
+            s3_xml_fail(r, S3_ERR_MALFORMED_XML);
+            break;
+        }
+
+        /*
+         * libxml2 keeps a tag, a comment or a reference until its end has
+         * come, and then compares each attribute of a tag with each.
+         */
+
+        in = r->parser->input;
+
+        if (in && in->end - in->cur > S3_XML_MARKUP) {
             s3_xml_fail(r, S3_ERR_MALFORMED_XML);
         }
     }
@@ -522,7 +559,9 @@ s3_xml_start_element(void *data, const xmlChar *name, const xmlChar *prefix,
         return;
     }
 
-    if (++r->depth > S3_XML_DEPTH) {
+    if (++r->depth > S3_XML_DEPTH
+        || nb_attributes + nb_namespaces > S3_XML_ATTRIBUTES)
+    {
         s3_xml_fail(r, S3_ERR_MALFORMED_XML);
         return;
     }

@@ -57,6 +57,9 @@ void s3_xml_text(s3_xml_t *x, const char *name, ngx_str_t *value);
 /* The escaped value alone. */
 void s3_xml_value(s3_xml_t *x, ngx_str_t *value);
 
+/* Bytes that a value which is UTF-8 will take, or a few more. */
+size_t s3_xml_value_size(ngx_str_t *value);
+
 /* The same for a constant, a number, a boolean, a time in milliseconds. */
 void s3_xml_cstr(s3_xml_t *x, const char *name, const char *value);
 void s3_xml_number(s3_xml_t *x, const char *name, uint64_t value);
@@ -90,13 +93,18 @@ ngx_chain_t *s3_xml_error(ngx_pool_t *pool, s3_failure_t *fail,
  * the local name, namespaces are not looked at (clients differ).  It returns
  * S3_OK or the error that ends reading.
  *
- * Bounds: S3_XML_DEPTH levels, S3_XML_TEXT bytes of text in one element.  A
- * document type declaration is refused, entities but the five predefined ones
- * too; nothing is ever fetched.
+ * Bounds: S3_XML_DEPTH levels, S3_XML_TEXT bytes of text in one element,
+ * S3_XML_ATTRIBUTES attributes and namespaces in one tag, about S3_XML_MARKUP
+ * bytes in one tag or comment.  So a reader never holds more than these, and
+ * the time of a document is proportional to its size.  A document type
+ * declaration is refused, entities but the five predefined ones too; nothing
+ * is ever fetched.
  */
 
 #define S3_XML_DEPTH           16
 #define S3_XML_TEXT            65536
+#define S3_XML_ATTRIBUTES      16
+#define S3_XML_MARKUP          16384
 
 typedef s3_error_e (*s3_xml_handler_pt)(void *ctx, ngx_uint_t depth,
     const char *name, ngx_str_t *text);

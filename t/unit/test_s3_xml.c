@@ -371,6 +371,79 @@ test_reader_bounds(void **state)
 }
 
 
+/*
+ * libxml2 compares each attribute of a tag with each, and keeps what has no
+ * end yet: a million attributes would take it hours.
+ */
+
+static void
+test_reader_markup(void **state)
+{
+    char           *text, *p, *last;
+    size_t          i, n;
+    ngx_pool_t     *pool;
+    test_reader_t   r;
+
+    static const char  *open[] = {
+        "<a ", "<a ", "<!-- ", "<?a ", "<a>&", "<a b=\"", "<"
+    };
+    static const char  *more[] = {
+        "a%06ui=\"\" ", "xmlns:a%06ui=\"b\" ", "x%06ui ", "x%06ui ",
+        "x%06ui", "> x%06ui ", "x%06ui"
+    };
+
+    pool = s3_test_pool();
+    text = ngx_palloc(pool, 4 * 1024 * 1024);
+    last = text + 2 * 1024 * 1024;
+
+    for (i = 0; i < test_nelts(open); i++) {
+
+        p = (char *) ngx_sprintf((u_char *) text, "%s", open[i]);
+
+        for (n = 0; p < last; n++) {
+            p = (char *) ngx_sprintf((u_char *) p, more[i], (ngx_uint_t) n);
+        }
+
+        ngx_memzero(&r, sizeof(r));
+        assert_int_equal(s3_xml_read(test_chain(pool, text, p - text, 65536),
+                                     test_handler, &r),
+                         S3_ERR_MALFORMED_XML);
+        assert_true(r.starts <= 1);
+    }
+
+    /* as many as are allowed, and one more */
+
+    for (i = 0; i < 2; i++) {
+
+        p = (char *) ngx_sprintf((u_char *) text, "<a xmlns=\"b\"");
+
+        for (n = 0; n < S3_XML_ATTRIBUTES - 1 + i; n++) {
+            p = (char *) ngx_sprintf((u_char *) p, " c%ui=\"\"",
+                                     (ngx_uint_t) n);
+        }
+
+        p = (char *) ngx_sprintf((u_char *) p, "/>");
+
+        ngx_memzero(&r, sizeof(r));
+        assert_int_equal(s3_xml_read(test_chain(pool, text, p - text, 65536),
+                                     test_handler, &r),
+                         i ? S3_ERR_MALFORMED_XML : S3_OK);
+    }
+
+    /* a comment that is long but for people */
+
+    p = (char *) ngx_sprintf((u_char *) text, "<a><!--");
+    ngx_memset(p, 'x', 10000);
+    p = (char *) ngx_sprintf((u_char *) p + 10000, "--></a>");
+
+    ngx_memzero(&r, sizeof(r));
+    assert_int_equal(s3_xml_read(test_chain(pool, text, p - text, 65536),
+                                 test_handler, &r), S3_OK);
+
+    s3_test_pool_free(pool);
+}
+
+
 static void
 test_location(void **state)
 {
@@ -405,6 +478,7 @@ main(void)
         cmocka_unit_test(test_error_document),
         cmocka_unit_test(test_configuration),
         cmocka_unit_test(test_reader_bounds),
+        cmocka_unit_test(test_reader_markup),
         cmocka_unit_test(test_location),
     };
 
