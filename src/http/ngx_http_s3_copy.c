@@ -37,6 +37,7 @@ static ngx_int_t ngx_http_s3_copy_take(ngx_http_s3_ctx_t *ctx,
     const u_char *p, size_t len);
 static void ngx_http_s3_copy_piece(s3_download_t *download, void *data,
     s3_download_event_e event, int status, const uint8_t *p, size_t len);
+static void ngx_http_s3_copy_watch(ngx_http_request_t *r);
 static void ngx_http_s3_copy_cancel(ngx_http_s3_ctx_t *ctx);
 static void ngx_http_s3_copy_turn(ngx_event_t *ev);
 
@@ -152,6 +153,8 @@ ngx_http_s3_copy_stream(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     copy = ctx->copy;
     object = &ctx->call.object;
 
+    ngx_http_s3_copy_watch(r);
+
     if (!copy->turn && !ngx_http_s3_copy_begin(r, ctx)) {
         r->main->count++;
         return NGX_DONE;
@@ -253,6 +256,27 @@ ngx_http_s3_copy_begin(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 }
 
 
+/*
+ * 5 GiB take a while: a copy whose client has gone ends, and others have its
+ * turn.  Its end may have come together with the request, and has no event of
+ * its own then.
+ */
+
+static void
+ngx_http_s3_copy_watch(ngx_http_request_t *r)
+{
+    ngx_event_t  *rev;
+
+    r->read_event_handler = ngx_http_test_reading;
+
+    rev = r->connection->read;
+
+    if (rev->ready) {
+        ngx_post_event(rev, &ngx_posted_events);
+    }
+}
+
+
 static void
 ngx_http_s3_copy_turn(ngx_event_t *ev)
 {
@@ -343,6 +367,10 @@ ngx_http_s3_copy_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
                 (void) ngx_http_s3_body_error(ctx, &ctx->payload->body);
                 return NGX_DECLINED;
             }
+
+            /* what is done is committed, whether somebody hears of it or not */
+
+            r->read_event_handler = ngx_http_block_reading;
 
             return ngx_http_s3_upload_end(r, ctx);
         }
