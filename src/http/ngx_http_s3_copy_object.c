@@ -7,7 +7,7 @@
  *                  name.  Where the source has become another object in
  *                  between it is looked up anew
  *     else         its bytes are read and written, for a checksum of another
- *                  algorithm
+ *                  algorithm, or of the whole where the source's is COMPOSITE
  *
  * An object that shares its source's data keeps its ETag, its checksum and its
  * parts.  S3 makes an object of one part of it, with the MD5 of the whole as
@@ -171,8 +171,12 @@ ngx_http_s3_copy_decide(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     info = ngx_http_s3_checksum_read(object->checksum, &algorithm, &digest,
                                      &type);
 
+    /* who names an algorithm wants the checksum of the whole: the copy is not
+     * an upload in parts, whatever its source was */
+
     if (copy->algorithm == S3_CHECKSUM_NONE
-        || (info && copy->algorithm == algorithm))
+        || (info && copy->algorithm == algorithm
+            && type.len == sizeof("FULL_OBJECT") - 1))
     {
         return ngx_http_s3_copy_share(r, ctx);
     }

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 import raw
-from checks import KIB, MIB, data, fails, md5, read
+from checks import DIGESTS, KIB, MIB, data, fails, md5, read
 
 
 SIZES = [0, 1, 16 * KIB, 16 * KIB + 1, 300_000, 3 * MIB + 5]
@@ -462,6 +462,94 @@ def test_parts(s3, bucket, upload, algorithm):
     assert o["ETag"] == f'"{md5(want)}"'
     assert o["ChecksumType"] == "FULL_OBJECT" and "ChecksumSHA1" in o
     assert read(s3, bucket, "o") == want
+
+
+def test_source_of_parts(s3, bucket, upload):
+    """Ranges of an object of many parts, at their seams."""
+
+    body = data(15 * MIB + 9)
+    source = s3.create_multipart_upload(Bucket=bucket, Key="a")["UploadId"]
+    parts = []
+
+    for number, at in ((2, 0), (5, 5), (9, 10), (10000, 15)):
+        piece = body[at * MIB:min(at + 5, 16) * MIB]
+        parts.append({"PartNumber": number, "ETag": s3.upload_part(
+            Bucket=bucket, Key="a", UploadId=source, PartNumber=number,
+            Body=piece)["ETag"]})
+
+    s3.complete_multipart_upload(Bucket=bucket, Key="a", UploadId=source,
+                                 MultipartUpload={"Parts": parts})
+
+    ours = upload(ChecksumAlgorithm="SHA256")
+
+    for first, last in ((0, 0), (5 * MIB - 1, 5 * MIB), (5 * MIB, 10 * MIB),
+                        (5 * MIB - 7, 15 * MIB + 3), (15 * MIB, 15 * MIB + 8),
+                        (1, len(body) - 1), (0, len(body) - 1)):
+        result = s3.upload_part_copy(
+            **ours, PartNumber=1, CopySource=f"{bucket}/a",
+            CopySourceRange=f"bytes={first}-{last}")["CopyPartResult"]
+        want = body[first:last + 1]
+        assert result["ETag"] == f'"{md5(want)}"', (first, last)
+        assert result["ChecksumSHA256"] == DIGESTS["SHA256"](want)
+
+    parts = s3.list_parts(**ours)["Parts"]
+    assert [(p["PartNumber"], p["Size"]) for p in parts] == [(1, len(body))]
+
+
+def test_conditions_of_parts(s3, bucket, upload):
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x")
+    etag = f'"{md5(b"x")}"'
+    time = head(s3, bucket, "a")["LastModified"]
+    day = datetime.timedelta(days=1)
+    ours = upload()
+
+    def copy(**conditions):
+        return s3.upload_part_copy(**ours, PartNumber=1,
+                                   CopySource=f"{bucket}/a", **conditions)
+
+    for conditions in (
+            {"CopySourceIfMatch": '"0"'},
+            {"CopySourceIfNoneMatch": etag},
+            {"CopySourceIfUnmodifiedSince": time - day},
+            {"CopySourceIfModifiedSince": time},
+            {"CopySourceIfNoneMatch": etag,
+             "CopySourceIfModifiedSince": time - day}):
+        assert fails(copy, **conditions) == (412, "PreconditionFailed")
+
+    assert "Parts" not in s3.list_parts(**ours)
+
+    for conditions in (
+            {"CopySourceIfMatch": etag},
+            {"CopySourceIfNoneMatch": '"0"'},
+            {"CopySourceIfUnmodifiedSince": time},
+            {"CopySourceIfModifiedSince": time - day},
+            {"CopySourceIfMatch": etag,
+             "CopySourceIfUnmodifiedSince": time - day}):
+        copy(**conditions)
+
+
+def test_checksum_of_the_whole(s3, bucket, upload):
+    """An algorithm that is named is the whole's, also where the source has a
+    COMPOSITE one of that algorithm; without, the copy has the source's."""
+
+    ours = upload(ChecksumAlgorithm="SHA256")
+    part = s3.upload_part(**ours, PartNumber=1, Body=b"body",
+                          ChecksumAlgorithm="SHA256")
+    s3.complete_multipart_upload(**ours, MultipartUpload={"Parts": [
+        {"PartNumber": 1, "ETag": part["ETag"],
+         "ChecksumSHA256": part["ChecksumSHA256"]}]})
+
+    result = s3.copy_object(Bucket=bucket, Key="same",
+                            CopySource=f"{bucket}/m")["CopyObjectResult"]
+    assert result["ChecksumType"] == "COMPOSITE"
+    assert result["ChecksumSHA256"].endswith("-1")
+
+    result = s3.copy_object(Bucket=bucket, Key="whole",
+                            CopySource=f"{bucket}/m",
+                            ChecksumAlgorithm="SHA256")["CopyObjectResult"]
+    assert result["ChecksumType"] == "FULL_OBJECT"
+    assert result["ChecksumSHA256"] == DIGESTS["SHA256"](b"body")
+    assert result["ETag"] == f'"{md5(b"body")}"'
 
 
 @pytest.mark.parametrize("range_", [
