@@ -50,7 +50,7 @@ static ngx_queue_t  ngx_http_s3_copies_waiting;
 s3_error_e
 ngx_http_s3_copy_source(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    ngx_uint_t           n;
+    ngx_uint_t           i, n;
     s3_header_t         *h;
     ngx_http_s3_copy_t  *copy;
 
@@ -70,8 +70,28 @@ ngx_http_s3_copy_source(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
                        "Expecting a single x-amz-copy-source header.");
     }
 
-    return s3_copy_source_parse(r->pool, &h->value, &copy->source,
-                                &ctx->fail);
+    if (s3_copy_source_parse(r->pool, &h->value, &copy->source, &ctx->fail)
+        != S3_OK)
+    {
+        return ctx->fail.error;
+    }
+
+    /* of a body, which a copy has not; nobody sends them to be ignored */
+
+    h = ctx->headers.elts;
+
+    for (i = 0; i < ctx->nreal; i++) {
+
+        if (s3_checksum_by_header((char *) h[i].name.data, h[i].name.len)
+            != S3_CHECKSUM_NONE)
+        {
+            (void) s3_fail(&ctx->fail, S3_ERR_NOT_IMPLEMENTED, NULL);
+            s3_fail_element(&ctx->fail, "Header", &h[i].name);
+            return S3_ERR_NOT_IMPLEMENTED;
+        }
+    }
+
+    return S3_OK;
 }
 
 

@@ -21,6 +21,7 @@ typedef struct {
 
 typedef enum {
     S3_HEADER_OK = 0,
+    S3_HEADER_ONCE,            /* decides something: not twice */
     S3_HEADER_NOT_IMPLEMENTED,
     S3_HEADER_ACL,
     S3_HEADER_STORAGE_CLASS,
@@ -134,6 +135,9 @@ static const s3_header_rule_t  s3_header_rules[] = {
     { "x-amz-decoded-content-length",       S3_HEADER_OK, NULL },
     { "x-amz-trailer",                      S3_HEADER_OK, NULL },
     { "x-amz-sdk-checksum-algorithm",       S3_HEADER_CHECKSUM, NULL },
+    { "x-amz-checksum-algorithm",           S3_HEADER_ONCE, NULL },
+    { "x-amz-checksum-type",                S3_HEADER_ONCE, NULL },
+    { "x-amz-checksum-mode",                S3_HEADER_ONCE, NULL },
     { "x-amz-checksum-*",                   S3_HEADER_CHECKSUM, NULL },
     { "x-amz-user-agent",                   S3_HEADER_OK, NULL },
     { "x-amz-te",                           S3_HEADER_OK, NULL },
@@ -156,13 +160,16 @@ static const s3_header_rule_t  s3_header_rules[] = {
 
     /* of operations whose own code reads them */
     { "x-amz-copy-source-server-side-*",    S3_HEADER_NOT_IMPLEMENTED, NULL },
+    { "x-amz-copy-source-range",            S3_HEADER_ONCE, NULL },
+    { "x-amz-copy-source-if-modified-since", S3_HEADER_ONCE, NULL },
+    { "x-amz-copy-source-if-unmodified-since", S3_HEADER_ONCE, NULL },
     { "x-amz-copy-source*",                 S3_HEADER_OK, NULL },
-    { "x-amz-metadata-directive",           S3_HEADER_OK, NULL },
+    { "x-amz-metadata-directive",           S3_HEADER_ONCE, NULL },
     { "x-amz-tagging-directive",            S3_HEADER_DEFAULT, "COPY" },
     { "x-amz-object-attributes",            S3_HEADER_OK, NULL },
-    { "x-amz-max-parts",                    S3_HEADER_OK, NULL },
-    { "x-amz-part-number-marker",           S3_HEADER_OK, NULL },
-    { "x-amz-mp-object-size",               S3_HEADER_OK, NULL },
+    { "x-amz-max-parts",                    S3_HEADER_ONCE, NULL },
+    { "x-amz-part-number-marker",           S3_HEADER_ONCE, NULL },
+    { "x-amz-mp-object-size",               S3_HEADER_ONCE, NULL },
 
     /* attributes that no object here has (RestoreStatus) are left out */
     { "x-amz-optional-object-attributes",   S3_HEADER_OK, NULL },
@@ -555,7 +562,7 @@ s3_operation_headers(ngx_pool_t *pool, s3_header_t *headers,
     ngx_uint_t nheaders, s3_failure_t *fail)
 {
     size_t                   len;
-    ngx_uint_t               i;
+    ngx_uint_t               i, n;
     s3_error_e               rc;
     s3_header_t             *h;
     const s3_header_rule_t  *r;
@@ -589,6 +596,16 @@ s3_operation_headers(ngx_pool_t *pool, s3_header_t *headers,
         switch (r->rule) {
 
         case S3_HEADER_OK:
+            break;
+
+        case S3_HEADER_ONCE:
+            (void) s3_header_find(headers, nheaders, r->name, len, &n);
+
+            if (n > 1) {
+                return s3_failf(pool, fail, S3_ERR_INVALID_REQUEST,
+                                "Expecting a single %s header.", r->name);
+            }
+
             break;
 
         case S3_HEADER_CHECKSUM:
