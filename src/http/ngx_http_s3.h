@@ -447,6 +447,12 @@ struct ngx_http_s3_payload_s {
  */
 s3_error_e ngx_http_s3_payload_create(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, uint64_t max);
+/*
+ * For operations that need no body: none has come, but the hash that was
+ * signed is that of one.
+ */
+ngx_uint_t ngx_http_s3_body_taken_away(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
 /* one reference: the request's, the upload's */
 void ngx_http_s3_payload_release(ngx_http_s3_payload_t *payload);
 

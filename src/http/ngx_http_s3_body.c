@@ -45,6 +45,25 @@ static void ngx_http_s3_document_cleanup(void *data);
 static size_t  ngx_http_s3_documents;
 
 
+ngx_uint_t
+ngx_http_s3_body_taken_away(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    static const u_char  empty_sha256[32] = {
+        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14,
+        0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
+        0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c,
+        0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55
+    };
+
+    return r->headers_in.content_length_n <= 0
+           && !r->headers_in.chunked
+           && ctx->auth.payload == S3_PAYLOAD_HASH
+           && ngx_memcmp(ctx->auth.payload_hash, empty_sha256,
+                         sizeof(empty_sha256))
+              != 0;
+}
+
+
 s3_error_e
 ngx_http_s3_payload_create(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     uint64_t max)

@@ -30,13 +30,6 @@ ngx_http_s3_create_bucket(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     int  state;
 
-    static const u_char  empty_sha256[32] = {
-        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14,
-        0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
-        0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c,
-        0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55
-    };
-
     state = s3_client_state(ngx_http_s3_client(r));
 
     if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
@@ -48,13 +41,7 @@ ngx_http_s3_create_bucket(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     if (r->headers_in.content_length_n <= 0 && !r->headers_in.chunked) {
 
-        /* but one that was signed must have come */
-
-        if (ctx->auth.payload == S3_PAYLOAD_HASH
-            && ngx_memcmp(ctx->auth.payload_hash, empty_sha256,
-                          sizeof(empty_sha256))
-               != 0)
-        {
+        if (ngx_http_s3_body_taken_away(r, ctx)) {
             return ngx_http_s3_refuse(r, ctx,
                                       S3_ERR_X_AMZ_CONTENT_SHA256_MISMATCH,
                                       NULL);

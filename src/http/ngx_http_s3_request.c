@@ -452,10 +452,6 @@ ngx_http_s3_access_handler(ngx_http_request_t *r)
     ar.skew = lcf->clock_skew;
     ar.region = lcf->region;
 
-    if (ctx->target.virtual_host) {
-        ar.bucket = ctx->target.bucket;
-    }
-
     error = s3_auth_verify(&ar, lcf->credentials->set, &ctx->auth,
                            &ctx->fail);
 
@@ -543,6 +539,13 @@ ngx_http_s3_content_handler(ngx_http_request_t *r)
 
     if (ngx_http_s3_client(r) == NULL) {
         return ngx_http_s3_refuse(r, ctx, S3_ERR_SERVICE_UNAVAILABLE, NULL);
+    }
+
+    if (ctx->operation->body == S3_BODY_NONE
+        && ngx_http_s3_body_taken_away(r, ctx))
+    {
+        return ngx_http_s3_refuse(r, ctx,
+                                  S3_ERR_X_AMZ_CONTENT_SHA256_MISMATCH, NULL);
     }
 
     switch (ctx->operation->id) {

@@ -78,6 +78,25 @@ def test_create_bucket_without_the_body_that_was_signed(store):
             .is_error(400, "XAmzContentSHA256Mismatch")
 
 
+@pytest.mark.parametrize("method, path, query", [
+    ("GET", "/", ""), ("GET", "/{}", "list-type=2"), ("HEAD", "/{}", ""),
+    ("GET", "/{}", "policy"), ("DELETE", "/{}", ""), ("GET", "/{}/k", ""),
+    ("DELETE", "/{}/k", ""), ("POST", "/{}/k", "uploads")])
+def test_no_body_where_one_was_signed(store, s3, bucket, method, path, query):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+
+    with raw.Connection(store) as conn:
+        for body in (None, b""):
+            conn.request(method, path.format(bucket), query, body=body,
+                         payload="0" * 64) \
+                .is_error(400, "XAmzContentSHA256Mismatch")
+
+        assert conn.serves()
+
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
+
+
 # ---- logs
 
 def test_error_log_is_not_written_by_clients(store, bucket):
