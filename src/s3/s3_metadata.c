@@ -44,6 +44,7 @@ static s3_error_e s3_metadata_value(ngx_pool_t *pool, s3_header_t *headers,
     ngx_uint_t n, ngx_str_t *name, ngx_str_t *value, s3_failure_t *fail);
 static ngx_uint_t s3_metadata_token(ngx_str_t *name);
 static ngx_int_t s3_metadata_encoding(ngx_pool_t *pool, ngx_str_t *value);
+static ngx_int_t s3_metadata_mail_safe(ngx_pool_t *pool, ngx_str_t *value);
 static s3_error_e s3_metadata_too_large(ngx_pool_t *pool, s3_failure_t *fail,
     size_t size, ngx_uint_t max);
 
@@ -441,6 +442,12 @@ s3_metadata_headers(ngx_pool_t *pool, ngx_str_t *blob, ngx_array_t *headers)
         h->value.data = p;
         h->value.len = len;
         p += len;
+
+        if (id == 0
+            && s3_metadata_mail_safe(pool, &h->value) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
     }
 
     if (p != last) {
@@ -456,6 +463,78 @@ s3_metadata_headers(ngx_pool_t *pool, ngx_str_t *blob, ngx_array_t *headers)
         h->name = s3_metadata_names[S3_METADATA_CONTENT_TYPE].name;
         ngx_str_set(&h->value, "binary/octet-stream");
     }
+
+    return NGX_OK;
+}
+
+
+/*
+ * S3 user guide, "User-defined object metadata": a value with characters
+ * outside of US-ASCII is returned as RFC 2047 encodes it; as one word however
+ * long it is, since clients look for one.
+ *
+ * S3 takes the bytes of a header for ISO 8859-1, so that UTF-8 comes back as
+ * other characters than were sent (the guide's own example does); here they
+ * are ISO 8859-1 where they are not UTF-8.  What a client has encoded itself
+ * is ASCII and goes back as it came.
+ */
+
+static ngx_int_t
+s3_metadata_mail_safe(ngx_pool_t *pool, ngx_str_t *value)
+{
+    u_char     *p;
+    size_t      i, high;
+    ngx_str_t   text, word;
+
+    for (i = 0, high = 0; i < value->len; i++) {
+        high += value->data[i] >> 7;
+    }
+
+    if (high == 0) {
+        return NGX_OK;
+    }
+
+    text = *value;
+
+    if (!s3_utf8_valid(value)) {
+
+        p = ngx_pnalloc(pool, value->len + high);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        text.data = p;
+
+        for (i = 0; i < value->len; i++) {
+
+            if (value->data[i] < 0x80) {
+                *p++ = value->data[i];
+                continue;
+            }
+
+            *p++ = (u_char) (0xc0 | value->data[i] >> 6);
+            *p++ = (u_char) (0x80 | (value->data[i] & 0x3f));
+        }
+
+        text.len = p - text.data;
+    }
+
+    p = ngx_pnalloc(pool, sizeof("=?UTF-8?B?" "?=") - 1
+                          + ngx_base64_encoded_length(text.len));
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value->data = p;
+
+    p = ngx_cpymem(p, "=?UTF-8?B?", sizeof("=?UTF-8?B?") - 1);
+
+    word.data = p;
+    ngx_encode_base64(&word, &text);
+
+    p = ngx_cpymem(p + word.len, "?=", sizeof("?=") - 1);
+
+    value->len = p - value->data;
 
     return NGX_OK;
 }

@@ -51,7 +51,8 @@ s3_error_e s3_metadata_collect(ngx_pool_t *pool, s3_header_t *headers,
 /*
  * Push the response's headers (s3_header_t) onto the array: Content-Type
  * always ("binary/octet-stream" when none was given, as S3 does), the rest as
- * stored.  Strings point into the blob and the pool.  NGX_OK, NGX_ERROR (no
+ * stored, but for user metadata outside of US-ASCII, which is encoded as RFC
+ * 2047 says.  Strings point into the blob and the pool.  NGX_OK, NGX_ERROR (no
  * memory), NGX_DECLINED (the blob is damaged).  An empty blob is one without
  * headers.
  */

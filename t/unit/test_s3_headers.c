@@ -406,6 +406,43 @@ test_metadata(void **state)
 
 
 static void
+test_metadata_not_ascii(void **state)
+{
+    ngx_str_t      blob;
+    ngx_uint_t     i;
+    ngx_pool_t    *pool;
+    ngx_array_t   *out;
+    s3_header_t    h, *o;
+
+    static const char  *cases[][2] = {
+        { "plain", "plain" },
+        { "=?UTF-8?Q?caf=C3=A9?=", "=?UTF-8?Q?caf=C3=A9?=" },
+        { "caf\303\251", "=?UTF-8?B?Y2Fmw6k=?=" },
+        { "caf\351", "=?UTF-8?B?Y2Fmw6k=?=" },           /* ISO 8859-1 */
+        { "\200", "=?UTF-8?B?woA=?=" },
+        { "\377", "=?UTF-8?B?w78=?=" },
+        { "\342\202\254", "=?UTF-8?B?4oKs?=" },
+    };
+
+    pool = s3_test_pool();
+
+    for (i = 0; i < test_nelts(cases); i++) {
+        test_set(&h, "x-amz-meta-a", cases[i][0]);
+        assert_int_equal(s3_metadata_collect(pool, &h, 1, &blob, NULL),
+                         S3_OK);
+
+        out = ngx_array_create(pool, 1, sizeof(s3_header_t));
+        assert_int_equal(s3_metadata_headers(pool, &blob, out), NGX_OK);
+        o = out->elts;
+
+        assert_str(o[0].value, cases[i][1]);
+    }
+
+    s3_test_pool_free(pool);
+}
+
+
+static void
 test_metadata_encoding(void **state)
 {
     ngx_str_t      blob;
@@ -579,6 +616,7 @@ main(void)
         cmocka_unit_test(test_conditions),
         cmocka_unit_test(test_write_conditions),
         cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_metadata_not_ascii),
         cmocka_unit_test(test_metadata_encoding),
         cmocka_unit_test(test_metadata_bounds),
         cmocka_unit_test(test_override),
