@@ -53,7 +53,13 @@ ngx_http_s3_copy_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     source = &ctx->copy->source;
 
+    /*
+     * A storage class is a change for S3 although it be the same again, see
+     * github.com/minio/minio, issue 9357
+     */
+
     if (!ctx->copy->replace
+        && ngx_http_s3_header_in(ctx, "x-amz-storage-class") == NULL
         && source->bucket.len == ctx->target.bucket.len
         && ngx_memcmp(source->bucket.data, ctx->target.bucket.data,
                       source->bucket.len)
