@@ -161,7 +161,6 @@ s3_list_begin_v2(ngx_pool_t *pool, s3_target_t *target,
     }
 
     params->has_token = 1;
-    params->after_prefix = is_prefix;
 
     return S3_OK;
 }

@@ -59,14 +59,13 @@ typedef struct {
     ngx_str_t                  version_id_marker;  /* "null", or empty */
 
     /*
-     * Where the page begins: strictly after this key, or, with after_prefix,
-     * after all keys that begin with it.  Empty: at the beginning.
+     * Where the page begins: after this key, and after all that is rolled up
+     * with it into one common prefix.  Empty: at the beginning.
      */
     ngx_str_t                  after;
 
     ngx_uint_t                 max_keys;           /* 0..1000 */
 
-    unsigned                   after_prefix:1;
     unsigned                   encoding_url:1;
     unsigned                   fetch_owner:1;
     unsigned                   has_start_after:1;

@@ -60,7 +60,7 @@ test_parameters(void **state)
     assert_int_equal(p.max_keys, 1000);
     assert_int_equal(p.after.len, 0);
     assert_false(p.encoding_url || p.fetch_owner || p.has_start_after
-                 || p.has_token || p.after_prefix);
+                 || p.has_token);
 
     test_target(pool, "list-type=2&prefix=a%2F&delimiter=%2F&max-keys=7"
                 "&start-after=a%2Fb&encoding-type=url&fetch-owner=true", &t);
@@ -217,7 +217,7 @@ test_token(void **state)
     test_target(pool, (char *) query, &t);
     assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
     assert_str(p.after, "a/");
-    assert_true(p.after_prefix && p.has_token && p.has_start_after);
+    assert_true(p.has_token && p.has_start_after);
     assert_str(p.start_after, "zzz");
 
     s3_test_pool_free(pool);
