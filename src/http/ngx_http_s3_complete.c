@@ -18,6 +18,7 @@
 
 
 #include "ngx_http_s3.h"
+#include "s3_crc.h"
 
 #include <openssl/evp.h>
 
@@ -29,11 +30,15 @@
 /*
  * What is kept of an answer:
  *
- *     +---------+-----------+----------------------------+
- *     | MD5, 16 | u32 parts | checksum row, may be empty |
- *     +---------+-----------+----------------------------+
+ *     +---------+-----------+-------------+----------------------------+
+ *     | MD5, 16 | u32 parts | u32 numbers | checksum row, may be empty |
+ *     +---------+-----------+-------------+----------------------------+
+ *
+ * numbers: the CRC32C of the parts' numbers, each as u32; the MD5 is of their
+ * entity tags alone.
  */
-#define NGX_HTTP_S3_COMPLETE_RESULT    (NGX_HTTP_S3_ETAG_PARTS               \
+#define NGX_HTTP_S3_COMPLETE_CHECKSUM  (NGX_HTTP_S3_ETAG_PARTS + 4)
+#define NGX_HTTP_S3_COMPLETE_RESULT    (NGX_HTTP_S3_COMPLETE_CHECKSUM        \
                                         + NGX_HTTP_S3_CHECKSUM_LEN)
 
 
@@ -65,7 +70,8 @@ static void ngx_http_s3_complete_received(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static ngx_int_t ngx_http_s3_complete_parts(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, int status);
-static s3_error_e ngx_http_s3_complete_etag(ngx_http_s3_complete_t *c);
+static s3_error_e ngx_http_s3_complete_named(ngx_http_s3_complete_t *c);
+static u_char *ngx_http_s3_complete_u32(u_char *p, uint32_t n);
 static ngx_int_t ngx_http_s3_complete_again(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, s3_slice_t result);
 static ngx_int_t ngx_http_s3_complete_verdict(ngx_http_request_t *r,
@@ -289,7 +295,7 @@ ngx_http_s3_complete_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     }
 
     if (s3_complete_end(&c->list) != S3_OK
-        || ngx_http_s3_complete_etag(c) != S3_OK)
+        || ngx_http_s3_complete_named(c) != S3_OK)
     {
         ngx_http_s3_end_failed(r, ctx);
         return;
@@ -302,12 +308,14 @@ ngx_http_s3_complete_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 }
 
 
-/* of what is named: no other parts than these can make the object */
+/* entity tag and numbers of what is named: no other parts than these can make
+ * the object */
 
 static s3_error_e
-ngx_http_s3_complete_etag(ngx_http_s3_complete_t *c)
+ngx_http_s3_complete_named(ngx_http_s3_complete_t *c)
 {
-    u_char              *p;
+    u_char              *p, number[4];
+    uint32_t             crc;
     ngx_uint_t           i;
     EVP_MD_CTX          *md;
     s3_complete_part_t  *named;
@@ -318,12 +326,16 @@ ngx_http_s3_complete_etag(ngx_http_s3_complete_t *c)
         goto failed;
     }
 
+    crc = 0;
     named = c->list.parts.elts;
 
     for (i = 0; i < c->list.parts.nelts; i++) {
         if (EVP_DigestUpdate(md, named[i].md5, 16) != 1) {
             goto failed;
         }
+
+        (void) ngx_http_s3_complete_u32(number, named[i].number);
+        crc = s3_crc32c(crc, number, sizeof(number));
     }
 
     if (EVP_DigestFinal_ex(md, c->result, NULL) != 1) {
@@ -332,12 +344,8 @@ ngx_http_s3_complete_etag(ngx_http_s3_complete_t *c)
 
     EVP_MD_CTX_free(md);
 
-    p = c->result + 16;
-
-    *p++ = (u_char) i;
-    *p++ = (u_char) (i >> 8);
-    *p++ = 0;
-    *p++ = 0;
+    p = ngx_http_s3_complete_u32(c->result + 16, (uint32_t) i);
+    (void) ngx_http_s3_complete_u32(p, crc);
 
     return S3_OK;
 
@@ -346,6 +354,18 @@ failed:
     EVP_MD_CTX_free(md);
 
     return s3_fail(c->list.fail, S3_ERR_INTERNAL_ERROR, NULL);
+}
+
+
+static u_char *
+ngx_http_s3_complete_u32(u_char *p, uint32_t n)
+{
+    *p++ = (u_char) n;
+    *p++ = (u_char) (n >> 8);
+    *p++ = (u_char) (n >> 16);
+    *p++ = (u_char) (n >> 24);
+
+    return p;
 }
 
 
@@ -405,14 +425,15 @@ ngx_http_s3_complete_again(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     c = ctx->data;
 
-    if (result.len < NGX_HTTP_S3_ETAG_PARTS
+    if (result.len < NGX_HTTP_S3_COMPLETE_CHECKSUM
         || result.len > NGX_HTTP_S3_COMPLETE_RESULT)
     {
         return ngx_http_s3_failed(ctx, S3_STORE_DAMAGED);
     }
 
     if (c->list.disordered
-        || ngx_memcmp(result.data, c->result, NGX_HTTP_S3_ETAG_PARTS) != 0)
+        || ngx_memcmp(result.data, c->result, NGX_HTTP_S3_COMPLETE_CHECKSUM)
+           != 0)
     {
         return ngx_http_s3_upload_failed(ctx, S3_STORE_NO_SUCH_UPLOAD);
     }
@@ -694,13 +715,15 @@ ngx_http_s3_complete_checksum(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     if (checksum->composite) {
         row = ngx_http_s3_checksum_composite(algorithm, digest, n,
-                                   c->result + NGX_HTTP_S3_ETAG_PARTS);
+                                   c->result
+                                   + NGX_HTTP_S3_COMPLETE_CHECKSUM);
     } else {
         row = ngx_http_s3_checksum_row(algorithm, digest,
-                                   c->result + NGX_HTTP_S3_ETAG_PARTS);
+                                   c->result
+                                   + NGX_HTTP_S3_COMPLETE_CHECKSUM);
     }
 
-    c->result_len = NGX_HTTP_S3_ETAG_PARTS + row.len;
+    c->result_len = NGX_HTTP_S3_COMPLETE_CHECKSUM + row.len;
 
     return NGX_OK;
 
@@ -844,8 +867,8 @@ ngx_http_s3_complete_commit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     commit.result.len = c->result_len;
     commit.etag.data = c->result;
     commit.etag.len = NGX_HTTP_S3_ETAG_PARTS;
-    commit.checksum.data = c->result + NGX_HTTP_S3_ETAG_PARTS;
-    commit.checksum.len = c->result_len - NGX_HTTP_S3_ETAG_PARTS;
+    commit.checksum.data = c->result + NGX_HTTP_S3_COMPLETE_CHECKSUM;
+    commit.checksum.len = c->result_len - NGX_HTTP_S3_COMPLETE_CHECKSUM;
 
     status = s3_client_commit(ngx_http_s3_client(r),
                               ngx_http_s3_call(ctx, ngx_http_s3_committed),
@@ -900,8 +923,8 @@ ngx_http_s3_complete_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     etag = ngx_http_s3_etag_text(r->pool, row);
 
-    row.data = c->result + NGX_HTTP_S3_ETAG_PARTS;
-    row.len = c->result_len - NGX_HTTP_S3_ETAG_PARTS;
+    row.data = c->result + NGX_HTTP_S3_COMPLETE_CHECKSUM;
+    row.len = c->result_len - NGX_HTTP_S3_COMPLETE_CHECKSUM;
 
     if (etag.len == 0
         || ngx_http_s3_checksum_words(r->pool, row, 1, &checksum) != NGX_OK

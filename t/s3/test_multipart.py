@@ -232,6 +232,8 @@ def test_completed_again(s3, bucket):
     assert fails(complete, s3, bucket, upload_id,
                  [part, {"PartNumber": 2, "ETag": md5(b"")}]) \
         == (404, "NoSuchUpload")
+    assert fails(complete, s3, bucket, upload_id,
+                 [dict(part, PartNumber=2)]) == (404, "NoSuchUpload")
 
     # and it is over
 
