@@ -30,6 +30,8 @@ static ngx_str_t ngx_http_s3_log_text(ngx_pool_t *pool,
     const ngx_str_t *text);
 static ngx_int_t ngx_http_s3_error_headers(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
+static ngx_str_t *ngx_http_s3_error_element(ngx_http_s3_ctx_t *ctx,
+    const char *name);
 
 
 ngx_int_t
@@ -185,8 +187,7 @@ ngx_http_s3_log_text(ngx_pool_t *pool, const ngx_str_t *text)
 static ngx_int_t
 ngx_http_s3_error_headers(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    ngx_str_t    value;
-    ngx_uint_t   i;
+    ngx_str_t  *element, value;
 
     switch (ctx->fail.error) {
 
@@ -199,31 +200,62 @@ ngx_http_s3_error_headers(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
         /* RFC 9110, section 15.5.17 */
 
-        for (i = 0; i < ctx->fail.nelements; i++) {
-            if (ngx_strncmp(ctx->fail.elements[i].name.data,
-                            "ActualObjectSize",
-                            ctx->fail.elements[i].name.len)
-                == 0)
-            {
-                value.data = ngx_pnalloc(r->pool, sizeof("bytes */") - 1
-                                     + ctx->fail.elements[i].value.len);
-                if (value.data == NULL) {
-                    return NGX_ERROR;
-                }
-
-                value.len = ngx_sprintf(value.data, "bytes */%V",
-                                        &ctx->fail.elements[i].value)
-                            - value.data;
-
-                return ngx_http_s3_add_header(r, "Content-Range", &value);
-            }
+        element = ngx_http_s3_error_element(ctx, "ActualObjectSize");
+        if (element == NULL) {
+            return NGX_OK;
         }
 
-        return NGX_OK;
+        value.data = ngx_pnalloc(r->pool, sizeof("bytes */") - 1
+                                          + element->len);
+        if (value.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        value.len = ngx_sprintf(value.data, "bytes */%V", element)
+                    - value.data;
+
+        return ngx_http_s3_add_header(r, "Content-Range", &value);
+
+    case S3_ERR_AUTHORIZATION_HEADER_MALFORMED:
+    case S3_ERR_AUTHORIZATION_QUERY_PARAMETERS_ERROR:
+
+        /*
+         * An answer to HEAD has no document: SDKs that sign for a wrong region
+         * learn the right one from here (botocore's S3RegionRedirectorv2)
+         */
+
+        element = ngx_http_s3_error_element(ctx, "Region");
+        if (element == NULL || ctx->target.bucket.len == 0) {
+            return NGX_OK;
+        }
+
+        return ngx_http_s3_add_header(r, "x-amz-bucket-region", element);
 
     default:
         return NGX_OK;
     }
+}
+
+
+static ngx_str_t *
+ngx_http_s3_error_element(ngx_http_s3_ctx_t *ctx, const char *name)
+{
+    size_t                 len;
+    ngx_uint_t             i;
+    s3_failure_element_t  *e;
+
+    len = ngx_strlen(name);
+    e = ctx->fail.elements;
+
+    for (i = 0; i < ctx->fail.nelements; i++) {
+        if (e[i].name.len == len
+            && ngx_strncmp(e[i].name.data, name, len) == 0)
+        {
+            return &e[i].value;
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -234,6 +266,22 @@ ngx_http_s3_refuse(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     (void) s3_fail(&ctx->fail, error, message);
 
     return ngx_http_s3_send_error(r, ctx);
+}
+
+
+ngx_uint_t
+ngx_http_s3_writable(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    int  state;
+
+    state = s3_client_state(ngx_http_s3_client(r));
+
+    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
+        (void) ngx_http_s3_store_error(ctx, state);
+        return 0;
+    }
+
+    return 1;
 }
 
 

@@ -142,6 +142,22 @@ def test_another_region(store, key):
         assert answer.element("Region") == store.region
 
 
+def test_boto3_of_another_region(store, s3, bucket):
+    """It asks again for the region it is told, which a HEAD tells as well."""
+
+    s3.put_object(Bucket=bucket, Key="k", Body=b"12345")
+
+    for ask in (lambda c: c.head_object(Bucket=bucket, Key="k"),
+                lambda c: c.get_object(Bucket=bucket, Key="k")):
+        client = store.client(region="eu-west-1", retries=3, cached=False)
+        assert ask(client)["ContentLength"] == 5
+        client.close()
+
+    client = store.client(region="eu-west-1", retries=3, cached=False)
+    assert client.head_bucket(Bucket=bucket)["BucketRegion"] == store.region
+    client.close()
+
+
 @pytest.mark.parametrize("name", ["host", "x-amz-date", "x-amz-meta-a",
                                   "x-amz-content-sha256"])
 def test_unsigned_header(store, key, name):
