@@ -354,6 +354,9 @@ ngx_int_t ngx_http_s3_send_error(ngx_http_request_t *r,
 /* Note the error (s3_fail()) and send it. */
 ngx_int_t ngx_http_s3_refuse(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     s3_error_e error, const char *message);
+/* Does the store take writes?  Otherwise the error is noted in ctx->fail. */
+ngx_uint_t ngx_http_s3_writable(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
 /* The S3 error of what the store said, noted in ctx->fail. */
 s3_error_e ngx_http_s3_store_error(ngx_http_s3_ctx_t *ctx, int status);
 /* The same for a body; b->error is set. */

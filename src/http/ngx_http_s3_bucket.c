@@ -28,12 +28,7 @@ static ngx_int_t ngx_http_s3_bucket_answer(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_s3_create_bucket(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    int  state;
-
-    state = s3_client_state(ngx_http_s3_client(r));
-
-    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
-        (void) ngx_http_s3_store_error(ctx, state);
+    if (!ngx_http_s3_writable(r, ctx)) {
         return ngx_http_s3_send_error(r, ctx);
     }
 
@@ -76,12 +71,7 @@ ngx_http_s3_bucket_configured(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 ngx_int_t
 ngx_http_s3_delete_bucket(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    int  state;
-
-    state = s3_client_state(ngx_http_s3_client(r));
-
-    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
-        (void) ngx_http_s3_store_error(ctx, state);
+    if (!ngx_http_s3_writable(r, ctx)) {
         return ngx_http_s3_send_error(r, ctx);
     }
 

@@ -103,7 +103,6 @@ ngx_int_t
 ngx_http_s3_complete_multipart_upload(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx)
 {
-    int                      state;
     ngx_http_s3_complete_t  *c;
 
     c = ngx_pcalloc(r->pool, sizeof(ngx_http_s3_complete_t));
@@ -114,10 +113,7 @@ ngx_http_s3_complete_multipart_upload(ngx_http_request_t *r,
     ctx->data = c;
     ctx->whole = 1;
 
-    state = s3_client_state(ngx_http_s3_client(r));
-
-    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
-        (void) ngx_http_s3_store_error(ctx, state);
+    if (!ngx_http_s3_writable(r, ctx)) {
         return ngx_http_s3_send_error(r, ctx);
     }
 

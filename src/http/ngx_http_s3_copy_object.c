@@ -39,7 +39,6 @@ static ngx_int_t ngx_http_s3_copy_committed(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_s3_copy_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    int                state;
     s3_copy_source_t  *source;
 
     if (s3_condition_write(ctx->headers.elts, ctx->headers.nelts,
@@ -79,10 +78,7 @@ ngx_http_s3_copy_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
                                   "or encryption attributes.");
     }
 
-    state = s3_client_state(ngx_http_s3_client(r));
-
-    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
-        (void) ngx_http_s3_store_error(ctx, state);
+    if (!ngx_http_s3_writable(r, ctx)) {
         return ngx_http_s3_send_error(r, ctx);
     }
 

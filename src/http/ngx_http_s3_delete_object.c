@@ -15,10 +15,8 @@ static ngx_int_t ngx_http_s3_delete_done(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    int           state;
     u_char        if_match[20];
     s3_call_t    *call;
-    s3_client_t  *client;
     s3_commit_t   commit;
 
     if (s3_condition_write(ctx->headers.elts, ctx->headers.nelts,
@@ -28,11 +26,7 @@ ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         return ngx_http_s3_send_error(r, ctx);
     }
 
-    client = ngx_http_s3_client(r);
-    state = s3_client_state(client);
-
-    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
-        (void) ngx_http_s3_store_error(ctx, state);
+    if (!ngx_http_s3_writable(r, ctx)) {
         return ngx_http_s3_send_error(r, ctx);
     }
 
@@ -63,7 +57,9 @@ ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     call = ngx_http_s3_call(ctx, ngx_http_s3_delete_done);
 
-    return ngx_http_s3_asked(r, ctx, s3_client_commit(client, call, &commit));
+    return ngx_http_s3_asked(r, ctx,
+                             s3_client_commit(ngx_http_s3_client(r), call,
+                                              &commit));
 }
 
 

@@ -57,8 +57,6 @@ static void ngx_http_s3_delete_cancel(ngx_http_s3_ctx_t *ctx);
 ngx_int_t
 ngx_http_s3_delete_objects(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    int  state;
-
     if (!ngx_http_s3_delete_has_digest(ctx)) {
 
         /*
@@ -73,10 +71,7 @@ ngx_http_s3_delete_objects(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
                                   "Content-MD5 OR x-amz-checksum-*");
     }
 
-    state = s3_client_state(ngx_http_s3_client(r));
-
-    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
-        (void) ngx_http_s3_store_error(ctx, state);
+    if (!ngx_http_s3_writable(r, ctx)) {
         return ngx_http_s3_send_error(r, ctx);
     }
 

@@ -117,7 +117,6 @@ ngx_int_t
 ngx_http_s3_create_multipart_upload(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx)
 {
-    int                    state;
     ngx_http_s3_create_t  *create;
 
     create = ngx_pcalloc(r->pool, sizeof(ngx_http_s3_create_t));
@@ -127,10 +126,7 @@ ngx_http_s3_create_multipart_upload(ngx_http_request_t *r,
 
     ctx->data = create;
 
-    state = s3_client_state(ngx_http_s3_client(r));
-
-    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
-        (void) ngx_http_s3_store_error(ctx, state);
+    if (!ngx_http_s3_writable(r, ctx)) {
         return ngx_http_s3_send_error(r, ctx);
     }
 
@@ -265,10 +261,7 @@ ngx_http_s3_abort_multipart_upload(ngx_http_request_t *r,
     int          status;
     s3_commit_t  commit;
 
-    status = s3_client_state(ngx_http_s3_client(r));
-
-    if (status == S3_STORE_READ_ONLY || status == S3_STORE_UNAVAILABLE) {
-        (void) ngx_http_s3_store_error(ctx, status);
+    if (!ngx_http_s3_writable(r, ctx)) {
         return ngx_http_s3_send_error(r, ctx);
     }
 

@@ -70,17 +70,15 @@ ngx_int_t
 ngx_http_s3_upload_body(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     ngx_uint_t part, ngx_http_s3_next_pt uploaded)
 {
-    int                        state;
     s3_digest_t                digest;
     s3_client_t               *client;
     ngx_http_core_loc_conf_t  *clcf;
 
-    client = ngx_http_s3_client(r);
-    state = s3_client_state(client);
-
-    if (state == S3_STORE_READ_ONLY || state == S3_STORE_UNAVAILABLE) {
-        return ngx_http_s3_failed(ctx, state);
+    if (!ngx_http_s3_writable(r, ctx)) {
+        return NGX_DECLINED;
     }
+
+    client = ngx_http_s3_client(r);
 
     ctx->uploaded = uploaded;
 
