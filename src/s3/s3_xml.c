@@ -590,6 +590,13 @@ s3_xml_end_element(void *data, const xmlChar *name, const xmlChar *prefix,
     text.data = r->text ? r->text : (u_char *) "";
     text.len = r->len;
 
+    /* libxml2's xmlCheckCdataPush() takes characters that are too long */
+
+    if (!s3_utf8_valid(&text)) {
+        s3_xml_fail(r, S3_ERR_MALFORMED_XML);
+        return;
+    }
+
     rc = r->handler(r->ctx, r->depth, (const char *) name, &text);
     if (rc != S3_OK) {
         s3_xml_fail(r, rc);

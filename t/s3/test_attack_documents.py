@@ -90,6 +90,18 @@ def test_markup_that_does_not_end(store, bucket, upload_id, begin, end):
                  body=body).is_error(400, "InvalidPart")
 
 
+@pytest.mark.parametrize("key", [b"\xff", b"\xc1\x9e", b"\xed\xa0\x80",
+                                 b"<![CDATA[\xff]]>",
+                                 b"<![CDATA[\xc1\x9e]]>"])
+def test_key_that_is_not_utf8(store, bucket, key):
+    """0xC1 0x9E is too long a form of "^", which no decoder may take."""
+
+    body = delete(["?"]).replace(b"?", key)
+
+    raw.once(store, "POST", f"/{bucket}", "delete", headers=md5(body),
+             body=body).is_error(400, "MalformedXML")
+
+
 # ---- many at a time: 32 MiB of documents a worker
 
 @pytest.fixture(scope="module")
