@@ -21,6 +21,8 @@ static s3_error_e s3_sigv4_check_scope(s3_sigv4_t *s);
 static s3_error_e s3_sigv4_time(s3_sigv4_t *s);
 static s3_error_e s3_sigv4_payload(s3_sigv4_t *s);
 static s3_error_e s3_sigv4_signed_headers(s3_sigv4_t *s);
+static ngx_uint_t s3_sigv4_signed(s3_sigv4_t *s, s3_header_t *h);
+static s3_error_e s3_sigv4_not_signed(s3_sigv4_t *s, ngx_uint_t host);
 
 
 s3_error_e
@@ -538,9 +540,8 @@ static s3_error_e
 s3_sigv4_signed_headers(s3_sigv4_t *s)
 {
     u_char       *p, *last, *end;
-    ngx_str_t    *name, unsigned_names;
-    ngx_uint_t    i, j, n, host;
-    s3_header_t  *h;
+    ngx_str_t    *name;
+    ngx_uint_t    i, n, host;
 
     last = s->signed_headers.data + s->signed_headers.len;
 
@@ -600,30 +601,12 @@ s3_sigv4_signed_headers(s3_sigv4_t *s)
     (void) s3_header_find(s->ar->headers, s->ar->nheaders, "host", 4, &n);
 
     if (!host || n != 1) {
-        ngx_str_set(&unsigned_names, "host");
-        goto unsigned_header;
+        return s3_sigv4_not_signed(s, 1);
     }
 
     for (i = 0; i < s->ar->nheaders; i++) {
-        h = &s->ar->headers[i];
-
-        if (!s3_header_has_prefix(h, "x-amz-", 6)) {
-            continue;
-        }
-
-        for (j = 0; j < s->nnames; j++) {
-            if (s->names[j].len == h->name.len
-                && ngx_strncasecmp(s->names[j].data, h->name.data,
-                                   h->name.len)
-                   == 0)
-            {
-                break;
-            }
-        }
-
-        if (j == s->nnames) {
-            unsigned_names = h->name;
-            goto unsigned_header;
+        if (!s3_sigv4_signed(s, &s->ar->headers[i])) {
+            return s3_sigv4_not_signed(s, 0);
         }
     }
 
@@ -636,13 +619,86 @@ malformed:
                               "once, separated by semicolons.",
                               "X-Amz-SignedHeaders must be lower-case names, "
                               "each once, separated by semicolons.");
+}
 
-unsigned_header:
+
+/* Whether the header may be there: signed, or none that has to be. */
+
+static ngx_uint_t
+s3_sigv4_signed(s3_sigv4_t *s, s3_header_t *h)
+{
+    ngx_uint_t  i;
+
+    if (!s3_header_has_prefix(h, "x-amz-", sizeof("x-amz-") - 1)) {
+        return 1;
+    }
+
+    for (i = 0; i < s->nnames; i++) {
+        if (s->names[i].len == h->name.len
+            && ngx_strncasecmp(s->names[i].data, h->name.data, h->name.len)
+               == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * AccessDenied that names them all, as S3 does:
+ *
+ *     <HeadersNotSigned>x-amz-meta-a, x-amz-meta-b</HeadersNotSigned>
+ */
+
+static s3_error_e
+s3_sigv4_not_signed(s3_sigv4_t *s, ngx_uint_t host)
+{
+    size_t        len;
+    u_char       *p;
+    ngx_str_t     names;
+    ngx_uint_t    i;
+    s3_header_t  *h;
+
+    h = s->ar->headers;
+    len = sizeof("host") - 1;
+
+    for (i = 0; i < s->ar->nheaders; i++) {
+        len += sizeof(", ") - 1 + h[i].name.len;
+    }
+
+    p = ngx_pnalloc(s->pool, len);
+    if (p == NULL) {
+        return s3_fail(s->fail, S3_ERR_INTERNAL_ERROR, NULL);
+    }
+
+    names.data = p;
+
+    if (host) {
+        p = ngx_cpymem(p, "host", sizeof("host") - 1);
+    }
+
+    for (i = 0; i < s->ar->nheaders; i++) {
+
+        if (s3_sigv4_signed(s, &h[i])) {
+            continue;
+        }
+
+        if (p != names.data) {
+            p = ngx_cpymem(p, ", ", sizeof(", ") - 1);
+        }
+
+        ngx_strlow(p, h[i].name.data, h[i].name.len);
+        p += h[i].name.len;
+    }
+
+    names.len = p - names.data;
 
     (void) s3_fail(s->fail, S3_ERR_ACCESS_DENIED,
                    "There were headers present in the request which were not "
                    "signed");
-    s3_fail_element(s->fail, "HeadersNotSigned", &unsigned_names);
+    s3_fail_element(s->fail, "HeadersNotSigned", &names);
 
     return S3_ERR_ACCESS_DENIED;
 }

@@ -167,6 +167,17 @@ def test_unsigned_header(store, key, name):
             headers=[("x-amz-meta-a", "1")])
 
 
+def test_unsigned_headers_are_named(store, key):
+    """All of them."""
+
+    answer = raw.once(store, "GET", key, headers=[
+        ("X-Amz-Meta-B", "1"), ("x-amz-meta-c", "2"), ("x-amz-meta-a", "3")],
+        leave_unsigned=["x-amz-meta-a", "x-amz-meta-b"])
+    answer.is_error(403, "AccessDenied")
+    assert answer.element("HeadersNotSigned") \
+        == "x-amz-meta-b, x-amz-meta-a"
+
+
 def test_unsigned_content_type_is_tolerated(store, bucket):
     with raw.Connection(store) as conn:
         answer = conn.request("PUT", f"/{bucket}/k", body=b"x",

@@ -733,7 +733,25 @@ test_unsigned_headers(void **state)
     test_add(&t, "X-Amz-Acl", "private");
     assert_int_equal(test_verify(&t), S3_ERR_ACCESS_DENIED);
     test_message(&t, "not signed");
-    assert_str(*test_element(&t, "HeadersNotSigned"), "X-Amz-Acl");
+    assert_str(*test_element(&t, "HeadersNotSigned"), "x-amz-acl");
+    test_done(&t);
+
+    /* all of them, none that is signed or need not be */
+    test_aws(&t, 0);
+    test_add(&t, "x-amz-meta-b", "1");
+    test_add(&t, "Content-Type", "text/plain");
+    test_add(&t, "X-Amz-Meta-A", "2");
+    assert_int_equal(test_verify(&t), S3_ERR_ACCESS_DENIED);
+    assert_str(*test_element(&t, "HeadersNotSigned"),
+               "x-amz-meta-b, x-amz-meta-a");
+    test_done(&t);
+
+    test_aws(&t, 0);
+    h = test_header(&t, "authorization");
+    h->value = test_replace(&t, &h->value, "=host;", "=");
+    test_add(&t, "x-amz-acl", "private");
+    assert_int_equal(test_verify(&t), S3_ERR_ACCESS_DENIED);
+    assert_str(*test_element(&t, "HeadersNotSigned"), "host, x-amz-acl");
     test_done(&t);
 
     test_aws(&t, 4);
