@@ -135,7 +135,8 @@ ngx_http_s3_copy_headers(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     ctx->copy->replace = 1;
 
     return s3_metadata_collect(r->pool, ctx->headers.elts,
-                               ctx->headers.nelts, &ctx->meta, &ctx->fail);
+                               ctx->headers.nelts, ctx->nreal, &ctx->meta,
+                               &ctx->fail);
 }
 
 

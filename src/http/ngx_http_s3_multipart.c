@@ -135,7 +135,8 @@ ngx_http_s3_create_multipart_upload(ngx_http_request_t *r,
                                  &ctx->fail)
         != S3_OK
         || s3_metadata_collect(r->pool, ctx->headers.elts,
-                               ctx->headers.nelts, &ctx->meta, &ctx->fail)
+                               ctx->headers.nelts, ctx->nreal, &ctx->meta,
+                               &ctx->fail)
            != S3_OK)
     {
         return ngx_http_s3_send_error(r, ctx);

@@ -44,7 +44,8 @@ ngx_http_s3_put_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
                            &ctx->condition, &ctx->fail)
         != S3_OK
         || s3_metadata_collect(r->pool, ctx->headers.elts,
-                               ctx->headers.nelts, &ctx->meta, &ctx->fail)
+                               ctx->headers.nelts, ctx->nreal, &ctx->meta,
+                               &ctx->fail)
            != S3_OK
         || ngx_http_s3_payload_create(r, ctx, NGX_HTTP_S3_MAX_PUT) != S3_OK)
     {

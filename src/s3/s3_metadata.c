@@ -2,6 +2,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "s3_metadata.h"
+#include "s3_rfc2047.h"
 
 
 #define S3_METADATA_VERSION    1
@@ -44,14 +45,15 @@ static s3_error_e s3_metadata_value(ngx_pool_t *pool, s3_header_t *headers,
     ngx_uint_t n, ngx_str_t *name, ngx_str_t *value, s3_failure_t *fail);
 static ngx_uint_t s3_metadata_token(ngx_str_t *name);
 static ngx_int_t s3_metadata_encoding(ngx_pool_t *pool, ngx_str_t *value);
-static ngx_int_t s3_metadata_mail_safe(ngx_pool_t *pool, ngx_str_t *value);
 static s3_error_e s3_metadata_too_large(ngx_pool_t *pool, s3_failure_t *fail,
     size_t size, ngx_uint_t max);
+static ngx_int_t s3_metadata_latin1(ngx_pool_t *pool, ngx_str_t *utf8,
+    ngx_str_t *latin1);
 
 
 s3_error_e
 s3_metadata_collect(ngx_pool_t *pool, s3_header_t *headers, ngx_uint_t n,
-    ngx_str_t *blob, s3_failure_t *fail)
+    ngx_uint_t nreal, ngx_str_t *blob, s3_failure_t *fail)
 {
     size_t        user;
     u_char       *p, *last;
@@ -155,7 +157,14 @@ s3_metadata_collect(ngx_pool_t *pool, s3_header_t *headers, ngx_uint_t n,
                                     "hold", "x-amz-meta-", NULL);
         }
 
-        /* S3 user guide, "User-defined object metadata": names and values */
+        if (s3_rfc2047_decode(pool, &value, i >= nreal, &value) != NGX_OK) {
+            return s3_fail(fail, S3_ERR_INTERNAL_ERROR, NULL);
+        }
+
+        /*
+         * S3 user guide, "User-defined object metadata": bytes of names and
+         * values in UTF-8
+         */
 
         user += name.len + value.len;
 
@@ -444,7 +453,7 @@ s3_metadata_headers(ngx_pool_t *pool, ngx_str_t *blob, ngx_array_t *headers)
         p += len;
 
         if (id == 0
-            && s3_metadata_mail_safe(pool, &h->value) != NGX_OK)
+            && s3_rfc2047_encode(pool, &h->value, &h->value) != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -468,83 +477,13 @@ s3_metadata_headers(ngx_pool_t *pool, ngx_str_t *blob, ngx_array_t *headers)
 }
 
 
-/*
- * S3 user guide, "User-defined object metadata": a value with characters
- * outside of US-ASCII is returned as RFC 2047 encodes it; as one word however
- * long it is, since clients look for one.
- *
- * S3 takes the bytes of a header for ISO 8859-1, so that UTF-8 comes back as
- * other characters than were sent (the guide's own example does); here they
- * are ISO 8859-1 where they are not UTF-8.  What a client has encoded itself
- * is ASCII and goes back as it came.
- */
-
-static ngx_int_t
-s3_metadata_mail_safe(ngx_pool_t *pool, ngx_str_t *value)
-{
-    u_char     *p;
-    size_t      i, high;
-    ngx_str_t   text, word;
-
-    for (i = 0, high = 0; i < value->len; i++) {
-        high += value->data[i] >> 7;
-    }
-
-    if (high == 0) {
-        return NGX_OK;
-    }
-
-    text = *value;
-
-    if (!s3_utf8_valid(value)) {
-
-        p = ngx_pnalloc(pool, value->len + high);
-        if (p == NULL) {
-            return NGX_ERROR;
-        }
-
-        text.data = p;
-
-        for (i = 0; i < value->len; i++) {
-
-            if (value->data[i] < 0x80) {
-                *p++ = value->data[i];
-                continue;
-            }
-
-            *p++ = (u_char) (0xc0 | value->data[i] >> 6);
-            *p++ = (u_char) (0x80 | (value->data[i] & 0x3f));
-        }
-
-        text.len = p - text.data;
-    }
-
-    p = ngx_pnalloc(pool, sizeof("=?UTF-8?B?" "?=") - 1
-                          + ngx_base64_encoded_length(text.len));
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    value->data = p;
-
-    p = ngx_cpymem(p, "=?UTF-8?B?", sizeof("=?UTF-8?B?") - 1);
-
-    word.data = p;
-    ngx_encode_base64(&word, &text);
-
-    p = ngx_cpymem(p + word.len, "?=", sizeof("?=") - 1);
-
-    value->len = p - value->data;
-
-    return NGX_OK;
-}
-
-
 s3_error_e
 s3_metadata_override(s3_target_t *target, ngx_array_t *headers,
     s3_failure_t *fail)
 {
     s3_arg_t     *arg;
+    ngx_int_t     rc;
+    ngx_str_t     value;
     ngx_uint_t    i;
     s3_header_t  *h;
 
@@ -556,11 +495,18 @@ s3_metadata_override(s3_target_t *target, ngx_array_t *headers,
             continue;
         }
 
-        /* would split the response */
+        rc = s3_metadata_latin1(headers->pool, &arg->value, &value);
 
-        if (!s3_header_value_ok(&arg->value)) {
+        if (rc == NGX_ERROR) {
+            return s3_fail(fail, S3_ERR_INTERNAL_ERROR, NULL);
+        }
+
+        /* a control character would split the response */
+
+        if (rc == NGX_DECLINED || !s3_header_value_ok(&value)) {
             return s3_fail_argument(fail,
-                                    "Header value cannot be represented",
+                                    "Header value cannot be represented "
+                                    "using ISO-8859-1.",
                                     (char *)
                                     s3_metadata_names[i].override.data,
                                     &arg->value);
@@ -579,8 +525,44 @@ s3_metadata_override(s3_target_t *target, ngx_array_t *headers,
             h->name = s3_metadata_names[i].name;
         }
 
-        h->value = arg->value;
+        h->value = value;
     }
 
     return S3_OK;
+}
+
+
+/*
+ * UTF-8 in ISO 8859-1, as S3 has it in the headers that a query asks for.
+ * NGX_DECLINED: it has no such character, or is not UTF-8.
+ */
+
+static ngx_int_t
+s3_metadata_latin1(ngx_pool_t *pool, ngx_str_t *utf8, ngx_str_t *latin1)
+{
+    u_char    *p, *d, *last;
+    uint32_t   ch;
+
+    d = ngx_pnalloc(pool, utf8->len);
+    if (d == NULL) {
+        return NGX_ERROR;
+    }
+
+    latin1->data = d;
+    p = utf8->data;
+    last = p + utf8->len;
+
+    while (p < last) {
+        ch = s3_utf8_next(&p, last);
+
+        if (ch > 0xff) {
+            return NGX_DECLINED;
+        }
+
+        *d++ = (u_char) ch;
+    }
+
+    latin1->len = d - latin1->data;
+
+    return NGX_OK;
 }

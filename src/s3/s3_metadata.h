@@ -18,8 +18,10 @@
  *     id  1 Content-Type      2 Content-Encoding     3 Content-Disposition
  *         4 Content-Language  5 Cache-Control        6 Expires
  *
- * NAME is lower-case, 1..255 bytes.  Values hold no control character but
- * tab. An object without any has the 3 bytes 01 00 00.
+ * NAME is lower-case, 1..255 bytes.  A system header's value is the bytes
+ * that came, without a control character but tab; that of x-amz-meta-NAME is
+ * UTF-8 and may hold any character (s3_rfc2047.h).  An object without headers
+ * has the 3 bytes 01 00 00.
  */
 
 
@@ -35,24 +37,26 @@
 
 
 #define S3_METADATA_MAX        16384   /* bytes of a blob */
-#define S3_METADATA_USER_MAX   2048    /* names and values of x-amz-meta-* */
+#define S3_METADATA_USER_MAX   2048    /* names and values of x-amz-meta-*,
+                                          in UTF-8 */
 
 
 /*
- * Collect from a request's headers (real and hoisted).  Headers of one name
- * are joined by commas; aws-chunked is taken out of Content-Encoding (it
+ * Collect from a request's headers: the first nreal are real ones, whose
+ * x-amz-meta-* are ISO 8859-1, the others hoisted, UTF-8.  Headers of one
+ * name are joined by commas; aws-chunked is taken out of Content-Encoding (it
  * names the transfer, not the object).  S3_OK and the blob in the pool, or
  * MetadataTooLarge (also for a blob over S3_METADATA_MAX), InvalidArgument
  * (control character, empty or too long name), InternalError (memory).
  */
 s3_error_e s3_metadata_collect(ngx_pool_t *pool, s3_header_t *headers,
-    ngx_uint_t n, ngx_str_t *blob, s3_failure_t *fail);
+    ngx_uint_t n, ngx_uint_t nreal, ngx_str_t *blob, s3_failure_t *fail);
 
 /*
  * Push the response's headers (s3_header_t) onto the array: Content-Type
  * always ("binary/octet-stream" when none was given, as S3 does), the rest as
- * stored, but for user metadata outside of US-ASCII, which is encoded as RFC
- * 2047 says.  Strings point into the blob and the pool.  NGX_OK, NGX_ERROR (no
+ * stored, x-amz-meta-* in encoded words where they are not printable ASCII.
+ * Strings point into the blob and the pool.  NGX_OK, NGX_ERROR (no
  * memory), NGX_DECLINED (the blob is damaged).  An empty blob is one without
  * headers.
  */
@@ -62,7 +66,8 @@ ngx_int_t s3_metadata_headers(ngx_pool_t *pool, ngx_str_t *blob,
 /*
  * GetObject's response-content-type, -language, -expires, -cache-control,
  * -content-disposition, -content-encoding: replace or add in "headers" (array
- * of s3_header_t).  S3_OK, InvalidArgument, InternalError (memory).
+ * of s3_header_t, in its pool), in ISO 8859-1.  S3_OK, InvalidArgument (not
+ * to be had in it, control characters), InternalError (memory).
  */
 s3_error_e s3_metadata_override(s3_target_t *target, ngx_array_t *headers,
     s3_failure_t *fail);

@@ -40,6 +40,7 @@ ROWS = (
     "range",
     "head: size, ETag, Content-Type",
     "metadata",
+    "metadata, not ASCII",
     "odd keys",
     "list, more than a page",
     "list, version 1",

@@ -84,6 +84,31 @@ def test_metadata(client, bucket, up, s3):
         assert seen[name] == value
 
 
+@feature("metadata, not ASCII", "head")
+def test_metadata_words(client, bucket, up, s3):
+    """RFC 2047's words, which is how S3 has it. Some clients decode them."""
+
+    client.put(bucket, "k", up(b"x"), metadata={
+        "name": "=?utf-8?b?Y2Fmw6k=?=", "ascii": "=?UTF-8?Q?a_b?="})
+
+    assert s3.head_object(Bucket=bucket, Key="k")["Metadata"].items() \
+        >= {"name": "=?UTF-8?Q?caf=C3=A9?=", "ascii": "a b"}.items()
+
+    seen = client.head(bucket, "k")["metadata"]
+    assert seen["name"] in ("=?UTF-8?Q?caf=C3=A9?=", "café")
+    assert seen["ascii"] == "a b"
+
+
+@feature("metadata, not ASCII", "head", clients=["go"])
+def test_metadata_utf8(client, bucket, up, s3):
+    """Go sends UTF-8 as it is, which S3 takes for Latin-1; so its answer."""
+
+    client.put(bucket, "k", up(b"x"), metadata={"name": "café"})
+    assert s3.head_object(Bucket=bucket, Key="k")["Metadata"]["name"] \
+        == client.head(bucket, "k")["metadata"]["name"] \
+        == "=?UTF-8?Q?caf=C3=83=C2=A9?="
+
+
 @feature("range", "read")
 def test_range(client, bucket, up):
     body = data(200 * KIB)

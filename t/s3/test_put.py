@@ -3,7 +3,6 @@
 import base64
 import concurrent.futures
 import datetime
-import email.header
 import hashlib
 import io
 import zlib
@@ -249,34 +248,6 @@ def test_metadata_names_are_lower_case(s3, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", Metadata={"CaSe": "V"})
     assert s3.head_object(Bucket=bucket, Key="k")["Metadata"] \
         == {"case": "V"}
-
-
-@pytest.mark.parametrize("value, back", [
-    ("grün €", "grün €"),
-    ("=?UTF-8?Q?gr=C3=BCn?=", "grün"),
-    ("=?UTF-8?B?Z3LDvG4=?=", "grün"),
-    (b"gr\xfcn", "grün"),
-    ("€" * 600, "€" * 600),
-], ids=["utf8", "q", "b", "latin1", "long"])
-def test_metadata_that_is_not_ascii(store, bucket, value, back):
-    """As RFC 2047 has it: what a mail's subject is read by, reads it."""
-
-    sent = value if isinstance(value, bytes) else value.encode()
-
-    with raw.Connection(store) as conn:
-        for path, lines in ((f"/{bucket}/k", [("x-amz-meta-colour",
-                                               sent.decode("latin-1"))]),
-                            (f"/{bucket}/copy", [("x-amz-copy-source",
-                                                  f"{bucket}/k")])):
-            answer = conn.request("PUT", path, headers=lines, body=b"")
-            assert answer.status == 200, answer
-
-            for method in ("HEAD", "GET"):
-                got = conn.request(method, path) \
-                    .headers["x-amz-meta-colour"]
-                assert got.isascii()
-                assert str(email.header.make_header(
-                    email.header.decode_header(got))) == back
 
 
 def test_metadata_of_several_headers(store, bucket):

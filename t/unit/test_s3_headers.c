@@ -308,6 +308,16 @@ test_set(s3_header_t *h, const char *name, const char *value)
 }
 
 
+/* all of them real headers */
+
+static s3_error_e
+collect(ngx_pool_t *pool, s3_header_t *h, ngx_uint_t n, ngx_str_t *blob,
+    s3_failure_t *fail)
+{
+    return s3_metadata_collect(pool, h, n, n, blob, fail);
+}
+
+
 static void
 test_metadata(void **state)
 {
@@ -321,7 +331,7 @@ test_metadata(void **state)
 
     /* nothing */
 
-    assert_int_equal(s3_metadata_collect(pool, h, 0, &blob, NULL), S3_OK);
+    assert_int_equal(collect(pool, h, 0, &blob, NULL), S3_OK);
     assert_int_equal(blob.len, 3);
     assert_memory_equal(blob.data, "\x01\x00\x00", 3);
 
@@ -348,7 +358,7 @@ test_metadata(void **state)
     test_set(&h[11], "x-amz-acl", "private");
     test_set(&h[12], "x-amz-meta-tab", "a\tb");
 
-    assert_int_equal(s3_metadata_collect(pool, h, 13, &blob, NULL), S3_OK);
+    assert_int_equal(collect(pool, h, 13, &blob, NULL), S3_OK);
 
     out = ngx_array_create(pool, 1, sizeof(s3_header_t));
     assert_int_equal(s3_metadata_headers(pool, &blob, out), NGX_OK);
@@ -406,43 +416,6 @@ test_metadata(void **state)
 
 
 static void
-test_metadata_not_ascii(void **state)
-{
-    ngx_str_t      blob;
-    ngx_uint_t     i;
-    ngx_pool_t    *pool;
-    ngx_array_t   *out;
-    s3_header_t    h, *o;
-
-    static const char  *cases[][2] = {
-        { "plain", "plain" },
-        { "=?UTF-8?Q?caf=C3=A9?=", "=?UTF-8?Q?caf=C3=A9?=" },
-        { "caf\303\251", "=?UTF-8?B?Y2Fmw6k=?=" },
-        { "caf\351", "=?UTF-8?B?Y2Fmw6k=?=" },           /* ISO 8859-1 */
-        { "\200", "=?UTF-8?B?woA=?=" },
-        { "\377", "=?UTF-8?B?w78=?=" },
-        { "\342\202\254", "=?UTF-8?B?4oKs?=" },
-    };
-
-    pool = s3_test_pool();
-
-    for (i = 0; i < test_nelts(cases); i++) {
-        test_set(&h, "x-amz-meta-a", cases[i][0]);
-        assert_int_equal(s3_metadata_collect(pool, &h, 1, &blob, NULL),
-                         S3_OK);
-
-        out = ngx_array_create(pool, 1, sizeof(s3_header_t));
-        assert_int_equal(s3_metadata_headers(pool, &blob, out), NGX_OK);
-        o = out->elts;
-
-        assert_str(o[0].value, cases[i][1]);
-    }
-
-    s3_test_pool_free(pool);
-}
-
-
-static void
 test_metadata_encoding(void **state)
 {
     ngx_str_t      blob;
@@ -467,7 +440,7 @@ test_metadata_encoding(void **state)
 
     for (i = 0; i < test_nelts(cases); i++) {
         test_set(&h, "Content-Encoding", cases[i][0]);
-        assert_int_equal(s3_metadata_collect(pool, &h, 1, &blob, NULL),
+        assert_int_equal(collect(pool, &h, 1, &blob, NULL),
                          S3_OK);
 
         out = ngx_array_create(pool, 1, sizeof(s3_header_t));
@@ -482,6 +455,184 @@ test_metadata_encoding(void **state)
             assert_int_equal(out->nelts, 1);
         }
     }
+
+    s3_test_pool_free(pool);
+}
+
+
+/* What S3 answers to what was sent: s3_rfc2047.h. */
+
+static void
+test_metadata_words(void **state)
+{
+    ngx_str_t      blob;
+    ngx_uint_t     i;
+    ngx_pool_t    *pool;
+    ngx_array_t   *out;
+    s3_header_t    h, *o;
+
+    static const struct {
+        const char  *sent;
+        const char  *header;      /* NULL: as sent */
+        const char  *hoisted;     /* NULL: as for a header */
+    } cases[] = {
+        { "plain =? ?= a_b", NULL, NULL },
+        { "", NULL, NULL },
+
+        /* the S3 user guide's own example */
+        { "\303\204M\303\204Z\303\225\303\221 S3",
+          "=?UTF-8?B?w4PChE3Dg8KEWsODwpXDg8KRIFMz?=",
+          "=?UTF-8?Q?=C3=84M=C3=84Z=C3=95=C3=91_S3?=" },
+
+        /* Q where most is ASCII, as many of each: B */
+        { "caf\303\251", "=?UTF-8?Q?caf=C3=83=C2=A9?=",
+          "=?UTF-8?Q?caf=C3=A9?=" },
+        { "ab\303\251", "=?UTF-8?B?YWLDg8Kp?=", "=?UTF-8?Q?ab=C3=A9?=" },
+        { "a\303\251", "=?UTF-8?B?YcODwqk=?=", "=?UTF-8?B?YcOp?=" },
+
+        /* Latin-1; in a query it is no UTF-8 */
+        { "caf\351", "=?UTF-8?Q?caf=C3=A9?=", "=?UTF-8?Q?caf=EF=BF=BD?=" },
+
+        /* a character of 4 bytes is two of Java's */
+        { "a\360\237\230\200", "=?UTF-8?B?YcOwwp/CmMKA?=",
+          "=?UTF-8?B?YfCfmIA=?=" },
+        { "abc\360\237\230\200", "=?UTF-8?B?YWJjw7DCn8KYwoA=?=",
+          "=?UTF-8?Q?abc=F0=9F=98=80?=" },
+
+        /* what is encoded beside it, and what is not */
+        { "a_b?c=d\te\"f%g\303\251",
+          "=?UTF-8?Q?a=5Fb=3Fc=3Dd=09e\"f%g=C3=83=C2=A9?=",
+          "=?UTF-8?Q?a=5Fb=3Fc=3Dd=09e\"f%g=C3=A9?=" },
+
+        /* words are decoded */
+        { "=?UTF-8?B?Y2Fmw6k=?=", "=?UTF-8?Q?caf=C3=A9?=", NULL },
+        { "=?utf-8?q?caf=c3=a9?=", "=?UTF-8?Q?caf=C3=A9?=", NULL },
+        { "=?ISO-8859-1?Q?caf=E9?=", "=?UTF-8?Q?caf=C3=A9?=", NULL },
+        { "=?iso-8859-1*fr?Q?caf=E9?=", "=?UTF-8?Q?caf=C3=A9?=", NULL },
+        { "=?US-ASCII?Q?caf=E9?=", "=?UTF-8?Q?caf=EF=BF=BD?=", NULL },
+        { "=?UTF-8?Q?just_ascii?=", "just ascii", NULL },
+        { "=?UTF-8?B?YWJj?=", "abc", NULL },
+        { "=?UTF-8?B?YQ==?= \t =?UTF-8?Q?b?=", "ab", NULL },
+        { " a  =?UTF-8?B?YWJj?=  b ", " a  abc  b ", NULL },
+        { "=?UTF-8?Q?a?= \303\251bc", "=?UTF-8?Q?a_=C3=83=C2=A9bc?=",
+          "=?UTF-8?Q?a_=C3=A9bc?=" },
+        { "=?UTF-8?B?4oI=?= ab", "=?UTF-8?Q?=EF=BF=BD=EF=BF=BD_ab?=", NULL },
+
+        /* what would split the answer, or end it, stays in a word */
+        { "=?UTF-8?B?YWJjDQpTZXQtQ29va2llOiBk?=",
+          "=?UTF-8?Q?abc=0D=0ASet-Cookie:_d?=", NULL },
+        { "=?UTF-8?Q?=00?=", "=?UTF-8?B?AA==?=", NULL },
+        { "=?UTF-8?Q?ab=7F?=", "=?UTF-8?Q?ab=7F?=", NULL },
+
+        /* no words: kept as they are */
+        { "=?UTF-8?B?Y2Fmw6k?=", NULL, NULL },
+        { "=?UTF-8?B?YW=j?=", NULL, NULL },
+        { "=?UTF-8?B?=GGG?=", NULL, NULL },
+        { "=?UTF-8?B?YWJj====?=", NULL, NULL },
+        { "=?UTF-8?B?Y*Jj?=", NULL, NULL },
+        { "=?UTF-8?B?\?=", NULL, NULL },
+        { "=?UTF-8?Q?a=Z1?=", NULL, NULL },
+        { "=?UTF-8?Q?a=4?=", NULL, NULL },
+        { "=?UTF-8?Q?a?b?=", NULL, NULL },
+        { "=?UTF-8?X?abcd?=", NULL, NULL },
+        { "=?UTF-8?QQ?abcd?=", NULL, NULL },
+        { "=?KOI8-R?B?YWJj?=", NULL, NULL },
+        { "=??Q?abc?=", NULL, NULL },
+        { "=?UTF-8?Q?abc?", NULL, NULL },
+        { "=?UTF-8?=", NULL, NULL },
+        { "=?UTF-8?Q?=", NULL, NULL },
+        { "=?=", NULL, NULL },
+        { "x=?UTF-8?Q?abc?=", NULL, NULL },
+        { "=?UTF-8?Q?abc?=,", NULL, NULL },
+
+        /* a word of 75 characters; a longer one is two of half the text */
+        { "=?UTF-8?Q?=C3=A9abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuv"
+          "wxyzabcde?=",
+          "=?UTF-8?Q?=C3=A9abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuv"
+          "wxyzabcde?=", NULL },
+        { "=?UTF-8?Q?=C3=A9abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuv"
+          "wxyzabcdef?=",
+          "=?UTF-8?Q?=C3=A9abcdefghijklmnopqrstuvwxyzab?= "
+          "=?UTF-8?Q?cdefghijklmnopqrstuvwxyzabcdef?=", NULL },
+
+        /* the second of the two is not parted from its first half */
+        { "=?UTF-8?B?8J+YgPCfmIDwn5iA8J+YgPCfmIA=?= "
+          "=?UTF-8?B?8J+YgPCfmIDwn5iA8J+YgPCfmIDwn5iA8J+YgPCfmIA=?=",
+          "=?UTF-8?B?8J+YgPCfmIDwn5iA8J+YgPCfmIDwn5iA?= "
+          "=?UTF-8?B?8J+YgPCfmIDwn5iA8J+YgPCfmIDwn5iA8J+YgA==?=", NULL },
+    };
+
+    pool = s3_test_pool();
+
+    for (i = 0; i < 2 * test_nelts(cases); i++) {
+        const char  *want;
+
+        want = cases[i / 2].header;
+
+        if (i % 2 && cases[i / 2].hoisted) {
+            want = cases[i / 2].hoisted;
+        }
+
+        if (want == NULL) {
+            want = cases[i / 2].sent;
+        }
+
+        test_set(&h, "x-amz-meta-a", cases[i / 2].sent);
+        assert_int_equal(s3_metadata_collect(pool, &h, 1, i % 2 ? 0 : 1,
+                                             &blob, NULL),
+                         S3_OK);
+
+        out = ngx_array_create(pool, 1, sizeof(s3_header_t));
+        assert_int_equal(s3_metadata_headers(pool, &blob, out), NGX_OK);
+        o = out->elts;
+
+        if (o[0].value.len != strlen(want)
+            || memcmp(o[0].value.data, want, o[0].value.len) != 0)
+        {
+            fail_msg("%s: %.*s, not %s", cases[i / 2].sent,
+                     (int) o[0].value.len, o[0].value.data, want);
+        }
+    }
+
+    /* a system header's bytes are nobody's text */
+
+    test_set(&h, "Cache-Control", "=?UTF-8?B?YWJj?= \303\251\351");
+    assert_int_equal(collect(pool, &h, 1, &blob, NULL), S3_OK);
+    out = ngx_array_create(pool, 1, sizeof(s3_header_t));
+    assert_int_equal(s3_metadata_headers(pool, &blob, out), NGX_OK);
+    o = out->elts;
+    assert_str(o[0].value, "=?UTF-8?B?YWJj?= \303\251\351");
+
+    /* the longest: each byte of it a word's 3 characters, and halved */
+
+    h.name = s3_test_str("x-amz-meta-a");
+    h.value.len = (S3_METADATA_USER_MAX - 1) / 2;
+    h.value.data = ngx_pnalloc(pool, h.value.len + 1);
+    ngx_memset(h.value.data, 0xff, h.value.len + 1);
+    assert_int_equal(collect(pool, &h, 1, &blob, NULL), S3_OK);
+    out = ngx_array_create(pool, 1, sizeof(s3_header_t));
+    assert_int_equal(s3_metadata_headers(pool, &blob, out), NGX_OK);
+    o = out->elts;
+    h.value = o[0].value;
+
+    while (h.value.len) {
+        u_char  *end;
+
+        end = ngx_strlchr(h.value.data, h.value.data + h.value.len, ' ');
+        end = end ? end + 1 : h.value.data + h.value.len;
+        assert_true(end - h.value.data <= 76);
+        assert_memory_equal(h.value.data, "=?UTF-8?B?w7/Dv8O/", 18);
+        h.value.len -= end - h.value.data;
+        h.value.data = end;
+    }
+
+    /* as many bytes are too many in UTF-8 */
+
+    h.value.data = ngx_pnalloc(pool, 1024);
+    h.value.len = 1024;
+    ngx_memset(h.value.data, 0xff, 1024);
+    assert_int_equal(collect(pool, &h, 1, &blob, NULL),
+                     S3_ERR_METADATA_TOO_LARGE);
 
     s3_test_pool_free(pool);
 }
@@ -506,10 +657,10 @@ test_metadata_bounds(void **state)
     test_set(&h[1], "x-amz-meta-d", "");
     h[1].value.data = big;
     h[1].value.len = 2048 - 8 - 1;
-    assert_int_equal(s3_metadata_collect(pool, h, 2, &blob, NULL), S3_OK);
+    assert_int_equal(collect(pool, h, 2, &blob, NULL), S3_OK);
 
     h[1].value.len++;
-    assert_int_equal(s3_metadata_collect(pool, h, 2, &blob, &fail),
+    assert_int_equal(collect(pool, h, 2, &blob, &fail),
                      S3_ERR_METADATA_TOO_LARGE);
     assert_str(fail.elements[0].value, "2049");
     assert_str(fail.elements[1].value, "2048");
@@ -519,44 +670,44 @@ test_metadata_bounds(void **state)
     test_set(&h[0], "Content-Disposition", "");
     h[0].value.data = big;
     h[0].value.len = S3_METADATA_MAX - 3 - 3;
-    assert_int_equal(s3_metadata_collect(pool, h, 1, &blob, NULL), S3_OK);
+    assert_int_equal(collect(pool, h, 1, &blob, NULL), S3_OK);
     assert_int_equal(blob.len, S3_METADATA_MAX);
 
     h[0].value.len++;
-    assert_int_equal(s3_metadata_collect(pool, h, 1, &blob, &fail),
+    assert_int_equal(collect(pool, h, 1, &blob, &fail),
                      S3_ERR_METADATA_TOO_LARGE);
 
     h[0].value.len = 70000;
-    assert_int_equal(s3_metadata_collect(pool, h, 1, &blob, &fail),
+    assert_int_equal(collect(pool, h, 1, &blob, &fail),
                      S3_ERR_METADATA_TOO_LARGE);
 
     h[0].value.len = S3_METADATA_MAX - 3 - 3;
     test_set(&h[1], "x-amz-meta-d", "");
-    assert_int_equal(s3_metadata_collect(pool, h, 2, &blob, &fail),
+    assert_int_equal(collect(pool, h, 2, &blob, &fail),
                      S3_ERR_METADATA_TOO_LARGE);
 
     /* names */
 
     test_set(&h[0], "x-amz-meta-", "v");
-    assert_int_equal(s3_metadata_collect(pool, h, 1, &blob, &fail),
+    assert_int_equal(collect(pool, h, 1, &blob, &fail),
                      S3_ERR_INVALID_ARGUMENT);
 
     ngx_memcpy(big, "x-amz-meta-", 11);
     h[0].name.data = big;
     h[0].name.len = 11 + 255;
-    assert_int_equal(s3_metadata_collect(pool, h, 1, &blob, &fail), S3_OK);
+    assert_int_equal(collect(pool, h, 1, &blob, &fail), S3_OK);
     h[0].name.len = 11 + 256;
-    assert_int_equal(s3_metadata_collect(pool, h, 1, &blob, &fail),
+    assert_int_equal(collect(pool, h, 1, &blob, &fail),
                      S3_ERR_INVALID_ARGUMENT);
 
     /* what would split an answer */
 
     test_set(&h[0], "x-amz-meta-a", "b\r\nSet-Cookie: c");
-    assert_int_equal(s3_metadata_collect(pool, h, 1, &blob, &fail),
+    assert_int_equal(collect(pool, h, 1, &blob, &fail),
                      S3_ERR_INVALID_ARGUMENT);
 
     test_set(&h[0], "Content-Type", "a\177");
-    assert_int_equal(s3_metadata_collect(pool, h, 1, &blob, &fail),
+    assert_int_equal(collect(pool, h, 1, &blob, &fail),
                      S3_ERR_INVALID_ARGUMENT);
 
     s3_test_pool_free(pool);
@@ -598,6 +749,20 @@ test_override(void **state)
     assert_str(s3_header(o, 7, "content-encoding")->value, "br");
     assert_str(s3_header(o, 7, "content-disposition")->value, "inline");
 
+    /* in ISO 8859-1, or not at all */
+
+    raw = s3_test_str("/abc/k?response-content-disposition=caf%C3%A9"
+                      "&response-expires=");
+    assert_int_equal(s3_target_parse(pool, &raw, &mount, &t, NULL), S3_OK);
+    assert_int_equal(s3_metadata_override(&t, out, NULL), S3_OK);
+    o = out->elts;
+    assert_str(s3_header(o, 7, "content-disposition")->value, "caf\351");
+
+    raw = s3_test_str("/abc/k?response-content-disposition=%E2%82%AC");
+    assert_int_equal(s3_target_parse(pool, &raw, &mount, &t, NULL), S3_OK);
+    assert_int_equal(s3_metadata_override(&t, out, NULL),
+                     S3_ERR_INVALID_ARGUMENT);
+
     raw = s3_test_str("/abc/k?response-content-type=a%0d%0aSet-Cookie:b");
     assert_int_equal(s3_target_parse(pool, &raw, &mount, &t, NULL), S3_OK);
     assert_int_equal(s3_metadata_override(&t, out, NULL),
@@ -616,8 +781,8 @@ main(void)
         cmocka_unit_test(test_conditions),
         cmocka_unit_test(test_write_conditions),
         cmocka_unit_test(test_metadata),
-        cmocka_unit_test(test_metadata_not_ascii),
         cmocka_unit_test(test_metadata_encoding),
+        cmocka_unit_test(test_metadata_words),
         cmocka_unit_test(test_metadata_bounds),
         cmocka_unit_test(test_override),
     };
