@@ -103,13 +103,24 @@ def bucket(store):
 
     pages = client.get_paginator("list_objects_v2")
 
-    try:
-        for page in pages.paginate(Bucket=name):
-            for entry in page.get("Contents", []):
-                client.delete_object(Bucket=name, Key=entry["Key"])
-        client.delete_bucket(Bucket=name)
-    except client.exceptions.NoSuchBucket:
-        pass
+    def gone():
+        try:
+            for page in pages.paginate(Bucket=name):
+                for entry in page.get("Contents", []):
+                    client.delete_object(Bucket=name, Key=entry["Key"])
+            client.delete_bucket(Bucket=name)
+        except client.exceptions.NoSuchBucket:
+            pass
+        except client.exceptions.ClientError as e:
+
+            # a write whose client has left may end after the list
+
+            if e.response["Error"]["Code"] != "BucketNotEmpty":
+                raise
+            return False
+        return True
+
+    s3_server.wait_for(gone, 30, f"{name} does not get empty")
 
 
 @pytest.fixture(scope="session")
