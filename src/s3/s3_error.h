@@ -22,6 +22,8 @@
     _(ACCESS_CONTROL_LIST_NOT_SUPPORTED, "AccessControlListNotSupported",    \
       400, "The bucket does not allow ACLs")                                 \
     _(ACCESS_DENIED, "AccessDenied", 403, "Access Denied")                   \
+    _(ACCESS_FORBIDDEN, "AccessForbidden", 403,                              \
+      "CORSResponse: CORS is not enabled for this bucket.")                  \
     _(AUTHORIZATION_HEADER_MALFORMED, "AuthorizationHeaderMalformed", 400,   \
       "The authorization header that you provided is not valid.")            \
     _(AUTHORIZATION_QUERY_PARAMETERS_ERROR,                                  \

@@ -53,7 +53,7 @@ static s3_error_e s3_operation_headers(ngx_pool_t *pool,
     s3_header_t *headers, ngx_uint_t nheaders, s3_failure_t *fail);
 static s3_error_e s3_operation_checksum(s3_header_t *h, s3_failure_t *fail);
 static s3_error_e s3_operation_method_error(s3_failure_t *fail,
-    ngx_str_t *method, s3_level_e level);
+    s3_error_e error, ngx_str_t *method, s3_level_e level);
 
 
 #define S3_READ   (S3_METHOD_GET|S3_METHOD_HEAD)
@@ -201,8 +201,9 @@ s3_operation_parse(ngx_pool_t *pool, ngx_str_t *method, s3_target_t *target,
     s3_header_t *headers, ngx_uint_t nheaders, const s3_operation_t **op,
     s3_failure_t *fail)
 {
-    s3_error_e   rc;
-    ngx_uint_t   i;
+    s3_error_e    rc;
+    ngx_uint_t    i;
+    s3_header_t  *asked;
 
     static const struct {
         ngx_str_t    name;
@@ -229,14 +230,27 @@ s3_operation_parse(ngx_pool_t *pool, ngx_str_t *method, s3_target_t *target,
     }
 
     if (methods[i].name.len == 0) {
-        return s3_operation_method_error(fail, method, target->level);
+        return s3_operation_method_error(fail, S3_ERR_METHOD_NOT_ALLOWED,
+                                         method, target->level);
+    }
+
+    /* a browser's question before a request: no bucket here has CORS */
+
+    if (methods[i].method == S3_METHOD_OPTIONS
+        && s3_header(headers, nheaders, "origin"))
+    {
+        asked = s3_header(headers, nheaders, "access-control-request-method");
+
+        return s3_operation_method_error(fail, S3_ERR_ACCESS_FORBIDDEN,
+                                         asked ? &asked->value : method,
+                                         target->level);
     }
 
     rc = s3_operation_select(pool, methods[i].method, target, headers,
                              nheaders, op, fail);
 
     if (rc == S3_ERR_METHOD_NOT_ALLOWED) {
-        return s3_operation_method_error(fail, method, target->level);
+        return s3_operation_method_error(fail, rc, method, target->level);
     }
 
     if (rc != S3_OK) {
@@ -726,12 +740,12 @@ s3_operation_checksum(s3_header_t *h, s3_failure_t *fail)
 
 
 static s3_error_e
-s3_operation_method_error(s3_failure_t *fail, ngx_str_t *method,
-    s3_level_e level)
+s3_operation_method_error(s3_failure_t *fail, s3_error_e error,
+    ngx_str_t *method, s3_level_e level)
 {
     ngx_str_t  type;
 
-    (void) s3_fail(fail, S3_ERR_METHOD_NOT_ALLOWED, NULL);
+    (void) s3_fail(fail, error, NULL);
     s3_fail_element(fail, "Method", method);
 
     switch (level) {
@@ -748,5 +762,5 @@ s3_operation_method_error(s3_failure_t *fail, ngx_str_t *method,
 
     s3_fail_element(fail, "ResourceType", &type);
 
-    return S3_ERR_METHOD_NOT_ALLOWED;
+    return error;
 }

@@ -77,6 +77,23 @@ def test_methods(store, bucket, method):
         assert answer.element("Method") == method
 
 
+@pytest.mark.parametrize("path,kind", [("/{}/k", "OBJECT"),
+                                       ("/{}", "BUCKET"), ("/", "SERVICE")])
+def test_preflight(store, bucket, path, kind):
+    """What a browser asks before a request; nobody signs it."""
+
+    answer = raw.once(store, "OPTIONS", path.format(bucket), signed=False,
+                      headers=[("Origin", "https://app.example.com"),
+                               ("Access-Control-Request-Method", "PUT")])
+
+    answer.is_error(403, "AccessForbidden")
+    assert answer.element("Message") \
+        == "CORSResponse: CORS is not enabled for this bucket."
+    assert answer.element("Method") == "PUT"
+    assert answer.element("ResourceType") == kind
+    assert not [n for n in answer.headers if n.startswith("access-control")]
+
+
 @pytest.mark.parametrize("method,path", [
     ("PUT", "/"), ("DELETE", "/"), ("POST", "/"), ("HEAD", "/"),
 ])
