@@ -27,6 +27,13 @@ def own():
         yield store
 
 
+def put_source(store, body):
+    """Until it has left tmp/: what is seen there next is a copy."""
+
+    store.client().put_object(Bucket="bucket", Key="source", Body=body)
+    s3_server.wait_for(lambda: not store.tmp_files(), 30, "left in tmp/")
+
+
 def under_way(store):
     """Until a copy has written some of its bytes."""
 
@@ -48,7 +55,7 @@ def test_source_goes(own, big, what, how):
     """What a copy has begun to read it reads to the end."""
 
     s3 = own.client()
-    s3.put_object(Bucket="bucket", Key="source", Body=big)
+    put_source(own, big)
 
     def copy_object():
         return s3.copy_object(
@@ -90,7 +97,7 @@ def test_clients_go(own, big, tls, part):
     next has it then."""
 
     s3 = own.client()
-    s3.put_object(Bucket="bucket", Key="source", Body=big)
+    put_source(own, big)
     upload_id = s3.create_multipart_upload(
         Bucket="bucket", Key="m", ChecksumAlgorithm="SHA1")["UploadId"]
 
@@ -136,7 +143,7 @@ def test_disks_go(big):
     with s3_server.Store() as store:
         s3 = store.client()
         s3.create_bucket(Bucket="bucket")
-        s3.put_object(Bucket="bucket", Key="source", Body=big)
+        put_source(store, big)
         upload = dict(Bucket="bucket", Key="m")
         upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
         away = [d.with_name(d.name + ".away") for d in store.disks]
