@@ -43,8 +43,10 @@
 #define NGX_HTTP_S3_MAX_PUT        ((uint64_t) 5 * 1024 * 1024 * 1024)
 #define NGX_HTTP_S3_MAX_XML        (64 * 1024)
 
-/* bytes of all documents that a worker is reading, or is working through */
+/* bytes of all documents that a worker is reading, is working through, or
+ * sends; but for lists that are small */
 #define NGX_HTTP_S3_MAX_DOCUMENTS  (32 * 1024 * 1024)
+#define NGX_HTTP_S3_SMALL_LIST     (64 * 1024)
 
 #define NGX_HTTP_S3_REQUEST_ID     16
 
@@ -380,6 +382,13 @@ ngx_int_t ngx_http_s3_send_empty(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_uint_t status);
 /* An XML document; NULL: 500. */
 ngx_int_t ngx_http_s3_send_document(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, ngx_chain_t *out, size_t size);
+/*
+ * The same for an answer to ngx_http_s3_call() that may be large, a page of a
+ * list: it is kept until a client has taken it, slow as it may be.  Also
+ * NGX_DECLINED: there are too many of them, SlowDown is noted in ctx->fail.
+ */
+ngx_int_t ngx_http_s3_send_list(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_chain_t *out, size_t size);
 
 /*

@@ -243,5 +243,5 @@ ngx_http_s3_buckets_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     out = s3_list_buckets_write(r->pool, &b->params, &owner, b->buckets.elts,
                                 n, truncated, &lcf->region, &size);
 
-    return ngx_http_s3_send_document(r, ctx, out, size);
+    return ngx_http_s3_send_list(r, ctx, out, size);
 }

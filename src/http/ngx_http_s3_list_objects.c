@@ -195,5 +195,5 @@ ngx_http_s3_list_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     out = s3_list_write(r->pool, params, &ctx->target.bucket, &result, &owner,
                         &size);
 
-    return ngx_http_s3_send_document(r, ctx, out, size);
+    return ngx_http_s3_send_list(r, ctx, out, size);
 }

@@ -112,5 +112,5 @@ ngx_http_s3_list_parts_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     out = s3_list_parts_write(r->pool, &ctx->target.bucket, &ctx->target.key,
                               &arg->value, &lp->list, &owner, &size);
 
-    return ngx_http_s3_send_document(r, ctx, out, size);
+    return ngx_http_s3_send_list(r, ctx, out, size);
 }

@@ -149,7 +149,7 @@ ngx_http_s3_list_uploads_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     out = s3_list_uploads_write(r->pool, &ctx->target.bucket, list, &owner,
                                 &size);
 
-    return ngx_http_s3_send_document(r, ctx, out, size);
+    return ngx_http_s3_send_list(r, ctx, out, size);
 }
 
 

@@ -96,6 +96,20 @@ ngx_http_s3_send_document(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 }
 
 
+ngx_int_t
+ngx_http_s3_send_list(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    ngx_chain_t *out, size_t size)
+{
+    if (out && size > NGX_HTTP_S3_SMALL_LIST
+        && ngx_http_s3_document_reserve(ctx, size) != S3_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_s3_send_document(r, ctx, out, size);
+}
+
+
 ngx_str_t
 ngx_http_s3_etag_text(ngx_pool_t *pool, s3_slice_t etag)
 {

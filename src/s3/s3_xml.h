@@ -89,8 +89,8 @@ ngx_chain_t *s3_xml_error(ngx_pool_t *pool, s3_failure_t *fail,
 /*
  * The reader.  handler is called at the start of each element (text NULL) and
  * at its end (text: the element's own character data, complete, whitespace
- * included, UTF-8; valid during the call only).  depth is 1 for the root; name
- * is the local name, namespaces are not looked at (clients differ).  It
+ * included, UTF-8; valid during the call only).  depth is 1 for the root, name
+ * is the local name; namespaces are not looked at (clients differ).  It
  * returns S3_OK or the error that ends reading.
  *
  * Bounds: S3_XML_DEPTH levels, S3_XML_TEXT bytes of text in one element,

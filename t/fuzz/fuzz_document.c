@@ -1,8 +1,8 @@
 
 /*
- * XML of requests: DeleteObjects, CompleteMultipartUpload, CreateBucket.  What
- * is read is within the bounds its header names, however the bytes come, and
- * the answer is about as large as was foreseen.
+ * XML of requests: DeleteObjects, CompleteMultipartUpload, CreateBucket.
+ * What is read is within the bounds its header names, however the bytes come,
+ * and the answer is about as large as was foreseen.
  *
  *     input = kind, bytes at a time, document
  */

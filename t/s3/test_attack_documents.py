@@ -4,6 +4,8 @@ size allows, and nobody else waits for it."""
 import base64
 import contextlib
 import hashlib
+import http.client
+import socket
 
 import pytest
 
@@ -164,9 +166,60 @@ def test_lists_of_parts_that_stall(one):
 
     # and all of it is given back
 
-    raw.once(one, "POST", path, query, body=body) \
-        .is_error(400, "InvalidPart")
+    s3_server.wait_for(lambda: raw.once(one, "POST", path, query, body=body)
+                       .status == 400, 10)
     s3.abort_multipart_upload(Bucket="shared", Key="k", UploadId=upload_id)
+
+
+def statuses(server, n, method, path, query, headers=(), body=None):
+    """What n clients are answered that then take no more."""
+
+    length = [("Content-Length", len(body))] if body else []
+    found = set()
+
+    with contextlib.ExitStack() as stack:
+        conns = [opened(server, stack) for _ in range(n)]
+
+        for conn in conns:
+            conn.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            conn.send(conn.head(method, path, query, headers, length,
+                                hashlib.sha256(body or b"").hexdigest())
+                      + (body or b""))
+
+        for conn in conns:
+            response = http.client.HTTPResponse(conn.socket, method=method)
+            response.begin()
+            found.add(response.status)
+
+    return found
+
+
+def test_lists_that_nobody_takes(one):
+    """Pages of 5 MB.  Those who take theirs do not wait for the others."""
+
+    with raw.Connection(one) as conn:
+        for i in range(1000):
+            key = "%22" * 900 + f"{i:04}"
+            answer = conn.request("PUT", f"/shared/{key}", body=b"x")
+            assert answer.status == 200
+
+    assert statuses(one, 20, "GET", "/shared", "list-type=2") == {200, 503}
+
+    with raw.Connection(one) as conn:
+
+        # when the server has seen that the last of them is gone
+
+        s3_server.wait_for(lambda: conn.request(
+            "GET", "/shared", "list-type=2").status == 200, 10)
+
+        for _ in range(8):
+            answer = conn.request("GET", "/shared", "list-type=2")
+            assert len(answer.xml.findall("{*}Contents")) == 1000
+
+        body = delete(['"' * 900 + f"{i:04}" for i in range(1000)])
+        answer = conn.request("POST", "/shared", "delete",
+                              headers=md5(body), body=body)
+        assert len(answer.xml.findall("{*}Deleted")) == 1000
 
 
 def test_answers_that_nobody_takes(one):
@@ -174,27 +227,13 @@ def test_answers_that_nobody_takes(one):
 
     body = delete(["\x7f" * 1900] * 1000)
 
-    with contextlib.ExitStack() as stack:
-        conns = [opened(one, stack) for _ in range(8)]
+    assert statuses(one, 8, "POST", "/shared", "delete", md5(body), body) \
+        == {200, 503}
 
-        for conn in conns:
-            conn.socket.setsockopt(s3_server.socket.SOL_SOCKET,
-                                   s3_server.socket.SO_RCVBUF, 4096)
-            conn.send(conn.head("POST", "/shared", "delete", md5(body),
-                                [("Content-Length", len(body))],
-                                hashlib.sha256(body).hexdigest()) + body)
+    def again():
+        answer = raw.once(one, "POST", "/shared", "delete",
+                          headers=md5(body), body=body)
+        return answer.status == 200 and answer
 
-        answers = []
-
-        for conn in conns:
-            response = raw.http.client.HTTPResponse(conn.socket,
-                                                    method="POST")
-            response.begin()
-            answers.append(response.status)
-
-        assert sorted(set(answers)) == [200, 503]
-
-    answer = raw.once(one, "POST", "/shared", "delete", headers=md5(body),
-                      body=body)
-    assert answer.status == 200
+    answer = s3_server.wait_for(again, 10)
     assert len(answer.xml.findall("{*}Error")) == 1000
