@@ -16,6 +16,7 @@ ngx_int_t
 ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     u_char        if_match[20];
+    ngx_str_t     header;
     s3_call_t    *call;
     s3_commit_t   commit;
 
@@ -49,7 +50,12 @@ ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         break;
 
     case S3_CONDITION_ABSENT:
-        return ngx_http_s3_refuse(r, ctx, S3_ERR_NOT_IMPLEMENTED, NULL);
+        ngx_str_set(&header, "If-None-Match");
+
+        (void) s3_fail(&ctx->fail, S3_ERR_NOT_IMPLEMENTED, NULL);
+        s3_fail_element(&ctx->fail, "Header", &header);
+
+        return ngx_http_s3_send_error(r, ctx);
 
     default:
         break;

@@ -188,6 +188,39 @@ def test_conditions_of_directory_buckets(store, s3, bucket, field):
     assert keys(s3, bucket) == ["a"]
 
 
+@pytest.mark.parametrize("name,value,status,code", [
+    ("If-Match", '"x"', 412, "PreconditionFailed"),
+    ("If-Match", '"a", "b"', 501, "NotImplemented"),
+    ("If-None-Match", "*", 501, "NotImplemented"),
+    ("If-None-Match", '"x"', 501, "NotImplemented"),
+    ("If-Unmodified-Since", "Thu, 01 Jan 2026 00:00:00 GMT", 501,
+     "NotImplemented"),
+    ("x-amz-if-match-size", "1", 501, "NotImplemented"),
+    ("x-amz-if-match-last-modified-time", "Thu, 01 Jan 2026 00:00:00 GMT",
+     501, "NotImplemented")])
+def test_conditions_of_one(store, s3, bucket, name, value, status, code):
+    put(s3, bucket, "a")
+
+    with raw.Connection(store) as conn:
+        answer = conn.request("DELETE", f"/{bucket}/a",
+                              headers=[(name, value)])
+        answer.is_error(status, code)
+
+        if status == 501:
+            assert answer.element("Header") == name
+
+        assert keys(s3, bucket) == ["a"]
+
+        # and one that holds
+
+        conn.request("DELETE", f"/{bucket}/none",
+                     headers=[("If-Match", "*")]).is_error(404, "NoSuchKey")
+        assert conn.request("DELETE", f"/{bucket}/a",
+                            headers=[("If-Match", md5(b"a"))]).status == 204
+
+    assert keys(s3, bucket) == []
+
+
 @pytest.mark.parametrize("body", [
     b"<Delete></Delete>", b"<Delete><Object></Object></Delete>",
     b"<Delete><Object><Key></Key></Object></Delete>",
