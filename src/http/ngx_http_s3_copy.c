@@ -388,7 +388,7 @@ ngx_http_s3_copy_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
                 return NGX_DECLINED;
             }
 
-            /* what is done is committed, whether somebody hears of it or not */
+            /* what is done is committed, whoever hears of it */
 
             r->read_event_handler = ngx_http_block_reading;
 

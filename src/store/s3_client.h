@@ -188,9 +188,9 @@ int s3_upload_finish(s3_upload_t *u);
 /*
  * After FINISHED: as s3_client_commit() with what the upload wrote: op
  * (S3_COMMIT_PUT or, of a part, S3_COMMIT_PART), size, is_inline, data,
- * shard_id, mask, generation, geometry are filled in.  S3_STORE_OK: the upload is gone when call->handler is
- * called or the call cancelled (its shards are removed then only if the
- * commit was not sent).  Else nothing has changed: the upload is to be
+ * shard_id, mask, generation, geometry are filled in.  S3_STORE_OK: the
+ * upload is gone when call->handler is called or the call cancelled (its
+ * shards are removed then only if the commit was not sent).  Else nothing has changed: the upload is to be
  * aborted.
  */
 int s3_upload_commit(s3_upload_t *u, s3_call_t *call, s3_commit_t *commit);

@@ -647,8 +647,8 @@ s3_decide_bury(s3_decision_t *d, s3_slice_t shard_id, s3_slice_t session,
 }
 
 
-/* the shards of a commit that is refused: none but the store process may remove
- * them now (ruling 3) */
+/* the shards of a commit that is refused: none but the store process may
+ * remove them now (ruling 3) */
 
 int
 s3_decide_refuse(s3_decision_t *d)

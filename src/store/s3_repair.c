@@ -4,7 +4,8 @@
  * shard is computed from k others, written to that disk, and the bit is set
  * by a commit.  One extent at a time, a stripe at a time:
  *
- *     holes -> read a unit on k disks -> compute, write where it lacks -> next stripe
+ *     holes -> read a unit on k disks -> compute, write where it lacks ->
+ *     next stripe
  *           -> table, footer, sync, rename -> commit REPAIRED -> next extent
  *
  * An extent that can't be read from k disks is passed over; the next pass,

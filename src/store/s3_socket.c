@@ -374,7 +374,7 @@ s3_conn_reads(s3_conn_t *c)
     s3_question_t  *q;
 
     if (c->starting) {
-        return;                  /* an answer at once: the loop below goes on */
+        return;                  /* answered at once: the loop below goes on */
     }
 
     c->starting = 1;

@@ -7,13 +7,13 @@
  *
  * - Files are opened relative to a disk's directory descriptor.
  * - Every page of the database ends in a checksum (reserved bytes), written
- *   with the page and verified when it is read; a page read from the WAL is verified
- *   against the checksum kept in memory of its frame (the WAL has no other
- *   writer; SQLite itself verifies frames at recovery).  A mismatch is
+ *   with the page and verified when it is read; a page read from the WAL is
+ *   verified against the checksum kept in memory of its frame (the WAL has no
+ *   other writer; SQLite itself verifies frames at recovery).  A mismatch is
  *   SQLITE_IOERR (SQLITE_IOERR_DATA) and the disk's errno EBADMSG.
  * - The WAL index is memory of the process, shared by the connections of one
- * s3_vfs_t; there are no
- *   file locks: the flock of the format file stands for all (one process opens it).
+ *   s3_vfs_t; there are no file locks: the flock of the format file stands
+ *   for all (one process opens it).
  * - After s3_vfs_drop() every read, write and sync fails with EIO and nothing
  *   reaches the disk (ruling 10): sqlite3_close() can't checkpoint any more.
  * - Temporary files are not made on the disk (temp_store=MEMORY).
@@ -50,8 +50,8 @@ void s3_vfs_drop(s3_vfs_t *vfs);
 /* syncs the WAL: what sqlite3_db_cacheflush() wrote (it syncs nothing
  * itself), after it has reserved room for the commit's frames and for what
  * the checkpoint will add to the database.  0 or errno; ENOSPC: the batch can
- * be rolled back and
- * the disk stays good.  A failed sync is remembered: all later writes and syncs fail */
+ * be rolled back and the disk stays good.  A failed sync is remembered: all
+ * later writes and syncs fail */
 int s3_vfs_sync_wal(s3_vfs_t *vfs);
 
 /* errno of the first failure since create, 0: none; ENOSPC is an answer and
