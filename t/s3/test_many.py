@@ -36,7 +36,8 @@ def answers(sock, n):
 def write_keys(port, bucket, keys):
     """A byte each, with many requests under way: what runs in a process."""
 
-    store = types.SimpleNamespace(port=port)
+    store = types.SimpleNamespace(
+        url=lambda kind: f"{kind}://127.0.0.1:{port}")
     store.connect = lambda tls, timeout: \
         raw.socket.create_connection(("127.0.0.1", port), timeout)
 
