@@ -42,6 +42,8 @@
 #define CRED_ACCESS_MAX     128
 #define CRED_SECRET_MAX     128
 
+#define CRED_NAME_MAX       64
+
 #define CRED_NEW_ACCESS     20
 #define CRED_NEW_SECRET     40
 
@@ -65,11 +67,14 @@ typedef struct {
     cred_line_t     *lines;
     size_t           nlines;
     json_t          *keys;                /* access_key: index of its line */
+    json_t          *names;               /* the same of upstreams' lines */
 } cred_file_t;
 
 
 typedef struct {
     const char      *description;
+    const char      *name;                /* of an upstream's */
+    const char      *upstream;            /* the one that signs for a client */
     int              show_secrets;
     const char      *key;
 } cred_args_t;
@@ -85,8 +90,13 @@ static int cred_list(cred_file_t *f, cred_args_t *args);
 static int cred_stats(cred_file_t *f, cred_args_t *args);
 static int cred_switch(cred_file_t *f, cred_args_t *args, int enabled);
 static int cred_append(cred_file_t *f, const char *access, const char *secret,
-    const char *description);
-static int cred_find(cred_file_t *f, const char *key, size_t *line);
+    cred_args_t *args);
+static int cred_add_strings(json_t *entry, cred_args_t *args);
+static int cred_find(cred_file_t *f, cred_args_t *args, size_t *line);
+static int cred_references(cred_file_t *f);
+static const char *cred_index(cred_file_t *f, json_t *entry, size_t line);
+static int cred_is_upstream(const json_t *entry);
+static const char *cred_name_error(const json_t *entry);
 static int cred_check_access(const char *access);
 static int cred_enabled(const json_t *entry);
 static int cred_open(cred_file_t *f, int create);
@@ -115,12 +125,13 @@ static const struct {
     int          create;                  /* makes a file that is not there */
     const char  *help;
 } cred_commands[] = {
-    { "add", cred_add, 1, 1, "FILE KEY  (secret: stdin)" },
-    { "generate", cred_generate, 0, 1, "FILE" },
+    { "add", cred_add, 1, 1,
+      "[--upstream NAME | --name NAME] FILE KEY  (secret: stdin)" },
+    { "generate", cred_generate, 0, 1, "[--upstream NAME] FILE" },
     { "list", cred_list, 0, 0, "FILE" },
-    { "disable", cred_disable, 1, 0, "FILE KEY" },
-    { "enable", cred_enable, 1, 0, "FILE KEY" },
-    { "remove", cred_remove, 1, 0, "FILE KEY" },
+    { "disable", cred_disable, 1, 0, "FILE KEY | --name NAME FILE" },
+    { "enable", cred_enable, 1, 0, "FILE KEY | --name NAME FILE" },
+    { "remove", cred_remove, 1, 0, "FILE KEY | --name NAME FILE" },
     { "stats", cred_stats, 0, 0, "FILE" },
     { NULL, NULL, 0, 0, NULL }
 };
@@ -132,12 +143,14 @@ static volatile sig_atomic_t  cred_signal;
 int
 main(int argc, char **argv)
 {
-    int          c, i, rc;
+    int          c, i, rc, key;
     cred_args_t  args;
     cred_file_t  f;
 
     static const struct option  options[] = {
         { "description", required_argument, NULL, 'd' },
+        { "name", required_argument, NULL, 'n' },
+        { "upstream", required_argument, NULL, 'u' },
         { "show-secrets", no_argument, NULL, 's' },
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 }
@@ -150,6 +163,12 @@ main(int argc, char **argv)
         switch (c) {
         case 'd':
             args.description = optarg;
+            break;
+        case 'n':
+            args.name = optarg;
+            break;
+        case 'u':
+            args.upstream = optarg;
             break;
         case 's':
             args.show_secrets = 1;
@@ -172,9 +191,16 @@ main(int argc, char **argv)
         }
     }
 
+    /* an upstream's line is found by its name */
+
+    key = cred_commands[i].key
+          && (args.name == NULL || cred_commands[i].create);
+
     if (cred_commands[i].name == NULL
-        || argc != 2 + cred_commands[i].key
-        || (args.description && !cred_commands[i].create)
+        || argc != 2 + key
+        || (args.name && !cred_commands[i].key)
+        || ((args.description || args.upstream) && !cred_commands[i].create)
+        || (args.name && args.upstream)
         || (args.show_secrets && cred_commands[i].handler != cred_list))
     {
         cred_usage(stderr);
@@ -250,7 +276,7 @@ cred_add(cred_file_t *f, cred_args_t *args)
     }
 
     if (rc == 0) {
-        rc = cred_append(f, args->key, secret, args->description);
+        rc = cred_append(f, args->key, secret, args);
     }
 
     explicit_bzero(secret, sizeof(secret));
@@ -278,7 +304,7 @@ cred_generate(cred_file_t *f, cred_args_t *args)
         return -1;
     }
 
-    rc = cred_append(f, access, secret, args->description);
+    rc = cred_append(f, access, secret, args);
 
     if (rc == 0) {
         printf("access_key %s\nsecret_key %s\n", access, secret);
@@ -311,7 +337,7 @@ cred_switch(cred_file_t *f, cred_args_t *args, int enabled)
     char    *text;
     size_t   line;
 
-    if (cred_find(f, args->key, &line) != 0) {
+    if (cred_find(f, args, &line) != 0) {
         return -1;
     }
 
@@ -347,8 +373,16 @@ cred_remove(cred_file_t *f, cred_args_t *args)
 {
     size_t  line;
 
-    if (cred_find(f, args->key, &line) != 0) {
+    if (cred_find(f, args, &line) != 0) {
         return -1;
+    }
+
+    if (args->name) {
+        (void) json_object_del(f->names, args->name);
+
+        if (cred_references(f) != 0) {
+            return -1;
+        }
     }
 
     return cred_save(f, line, NULL);
@@ -384,6 +418,22 @@ cred_list(cred_file_t *f, cred_args_t *args)
 
         text = json_string_value(json_object_get(entry, "description"));
         cred_print(text ? text : "");
+
+        text = json_string_value(json_object_get(entry, "name"));
+
+        if (cred_is_upstream(entry)) {
+            printf("\tname ");
+            cred_print(text);
+
+        } else {
+            text = json_string_value(json_object_get(entry, "upstream"));
+
+            if (text) {
+                printf("\tupstream ");
+                cred_print(text);
+            }
+        }
+
         putchar('\n');
     }
 
@@ -418,22 +468,29 @@ cred_stats(cred_file_t *f, cred_args_t *args)
 
 static int
 cred_append(cred_file_t *f, const char *access, const char *secret,
-    const char *description)
+    cred_args_t *args)
 {
-    int         rc;
-    char       *text;
-    char        now[sizeof("2026-01-31T23:59:59Z")];
-    json_t     *entry;
-    time_t      t;
-    struct tm   tm;
+    int          rc;
+    char        *text;
+    char         now[sizeof("2026-01-31T23:59:59Z")];
+    json_t      *entry;
+    time_t       t;
+    struct tm    tm;
+    const char  *error;
 
-    if (json_object_get(f->keys, access)) {
+    if (args->name == NULL && json_object_get(f->keys, access)) {
         cred_error("%s: \"%s\" is there already; remove it first", f->name,
                    access);
         return -1;
     }
 
-    if (json_object_size(f->keys) >= CRED_MAX) {
+    if (args->name && json_object_get(f->names, args->name)) {
+        cred_error("%s: the name \"%s\" is there already; remove it first",
+                   f->name, args->name);
+        return -1;
+    }
+
+    if (json_object_size(f->keys) + json_object_size(f->names) >= CRED_MAX) {
         cred_error("%s: has %d keys, more are not loaded", f->name, CRED_MAX);
         return -1;
     }
@@ -450,17 +507,26 @@ cred_append(cred_file_t *f, const char *access, const char *secret,
     entry = json_pack("{s:s, s:s, s:b, s:s}", "access_key", access,
                       "secret_key", secret, "enabled", 1, "created_at", now);
 
-    if (entry && description
-        && json_object_set_new(entry, "description",
-                               json_string(description))
-           != 0)
-    {
+    if (entry == NULL || cred_add_strings(entry, args) != 0) {
+        cred_error("secret, names and description must be UTF-8");
         json_decref(entry);
-        entry = NULL;
+        return -1;
     }
 
-    if (entry == NULL) {
-        cred_error("secret and description must be UTF-8");
+    error = cred_name_error(entry);
+
+    if (error) {
+        cred_error("%s", error);
+        json_decref(entry);
+        return -1;
+    }
+
+    if (args->upstream && strcmp(args->upstream, "self") != 0
+        && json_object_get(f->names, args->upstream) == NULL)
+    {
+        cred_error("%s: no upstream has the name \"%s\"; add it first",
+                   f->name, args->upstream);
+        json_decref(entry);
         return -1;
     }
 
@@ -490,18 +556,76 @@ cred_append(cred_file_t *f, const char *access, const char *secret,
 
 
 static int
-cred_find(cred_file_t *f, const char *key, size_t *line)
+cred_add_strings(json_t *entry, cred_args_t *args)
+{
+    if ((args->description
+         && json_object_set_new(entry, "description",
+                                json_string(args->description))
+            != 0)
+        || (args->upstream
+            && json_object_set_new(entry, "upstream",
+                                   json_string(args->upstream))
+               != 0))
+    {
+        return -1;
+    }
+
+    return args->name
+           && (json_object_set_new(entry, "type", json_string("upstream"))
+               != 0
+               || json_object_set_new(entry, "name", json_string(args->name))
+                  != 0)
+           ? -1 : 0;
+}
+
+
+static int
+cred_find(cred_file_t *f, cred_args_t *args, size_t *line)
 {
     json_t  *index;
 
-    index = json_object_get(f->keys, key);
+    index = args->name ? json_object_get(f->names, args->name)
+                       : json_object_get(f->keys, args->key);
 
     if (index == NULL) {
-        cred_error("%s: no such key, \"%s\"", f->name, key);
+        cred_error("%s: no such %s, \"%s\"", f->name,
+                   args->name ? "name" : "key",
+                   args->name ? args->name : args->key);
         return -1;
     }
 
     *line = (size_t) json_integer_value(index);
+
+    return 0;
+}
+
+
+/* every name that clients use is there */
+
+static int
+cred_references(cred_file_t *f)
+{
+    size_t       i;
+    json_t      *entry;
+    const char  *name;
+
+    for (i = 0; i < f->nlines; i++) {
+        entry = f->lines[i].entry;
+
+        name = json_string_value(json_object_get(entry, "upstream"));
+
+        if (name == NULL || cred_is_upstream(entry)
+            || strcmp(name, "self") == 0
+            || json_object_get(f->names, name))
+        {
+            continue;
+        }
+
+        cred_error("%s: the upstream \"%s\" signs for the key \"%s\"",
+                   f->name, name,
+                   json_string_value(json_object_get(entry, "access_key")));
+        return -1;
+    }
 
     return 0;
 }
@@ -674,7 +798,7 @@ cred_parse(cred_file_t *f)
     char          *p, *last, *end;
     size_t         i, n;
     cred_line_t   *line;
-    const char    *error, *access;
+    const char    *error;
     json_error_t   e;
 
     last = f->data + f->size;
@@ -685,8 +809,9 @@ cred_parse(cred_file_t *f)
 
     f->lines = calloc(n + 1, sizeof(cred_line_t));
     f->keys = json_object();
+    f->names = json_object();
 
-    if (f->lines == NULL || f->keys == NULL) {
+    if (f->lines == NULL || f->keys == NULL || f->names == NULL) {
         cred_error("out of memory");
         return -1;
     }
@@ -715,19 +840,7 @@ cred_parse(cred_file_t *f)
         error = cred_entry_error(line->entry);
 
         if (error == NULL) {
-            access = json_string_value(json_object_get(line->entry,
-                                                       "access_key"));
-
-            if (json_object_get(f->keys, access)) {
-                error = "\"access_key\" was used before in this file";
-
-            } else if (json_object_set_new(f->keys, access,
-                                           json_integer((json_int_t)
-                                                        f->nlines - 1))
-                       != 0)
-            {
-                error = "out of memory";
-            }
+            error = cred_index(f, line->entry, f->nlines - 1);
         }
 
         if (error) {
@@ -736,7 +849,99 @@ cred_parse(cred_file_t *f)
         }
     }
 
-    return 0;
+    return cred_references(f);
+}
+
+
+/* an access key may be a client's and, besides, upstreams' */
+
+static const char *
+cred_index(cred_file_t *f, json_t *entry, size_t line)
+{
+    json_t      *index;
+    const char  *text;
+
+    if (cred_is_upstream(entry)) {
+        index = f->names;
+        text = json_string_value(json_object_get(entry, "name"));
+
+        if (json_object_get(index, text)) {
+            return "\"name\" was used before in this file";
+        }
+
+    } else {
+        index = f->keys;
+        text = json_string_value(json_object_get(entry, "access_key"));
+
+        if (json_object_get(index, text)) {
+            return "\"access_key\" was used before in this file";
+        }
+    }
+
+    return json_object_set_new(index, text, json_integer((json_int_t) line))
+           == 0 ? NULL : "out of memory";
+}
+
+
+static int
+cred_is_upstream(const json_t *entry)
+{
+    const char  *type;
+
+    type = json_string_value(json_object_get(entry, "type"));
+
+    return type && strcmp(type, "upstream") == 0;
+}
+
+
+static const char *
+cred_name_error(const json_t *entry)
+{
+    int          upstream;
+    size_t       i, len;
+    json_t      *v;
+    const char  *text;
+
+    v = json_object_get(entry, "type");
+    text = json_string_value(v);
+
+    if (v && (text == NULL || (strcmp(text, "client") != 0
+                               && strcmp(text, "upstream") != 0)))
+    {
+        return "\"type\" is neither \"client\" nor \"upstream\"";
+    }
+
+    upstream = cred_is_upstream(entry);
+
+    v = json_object_get(entry, upstream ? "name" : "upstream");
+
+    if (v == NULL && !upstream) {
+        return NULL;
+    }
+
+    text = json_string_value(v);
+    len = json_string_length(v);
+
+    for (i = 0; i < len; i++) {
+        if ((unsigned char) text[i] <= 0x20 || (unsigned char) text[i] >= 0x7f)
+        {
+            break;
+        }
+    }
+
+    if (len == 0 || len > CRED_NAME_MAX || i < len) {
+        return upstream ? "\"name\" of an upstream's must have 1 to 64 "
+                          "printable characters without space"
+                        : "\"upstream\" must be the \"name\" of an "
+                          "upstream's, or \"self\"";
+    }
+
+    if (upstream && strcmp(text, "self") == 0) {
+        return "\"self\" is no name of an upstream's: it means a client's "
+               "own pair";
+    }
+
+    return NULL;
 }
 
 
@@ -794,7 +999,7 @@ cred_entry_error(const json_t *entry)
         return "\"description\" is not a string";
     }
 
-    return NULL;
+    return cred_name_error(entry);
 }
 
 
@@ -807,9 +1012,8 @@ cred_close(cred_file_t *f)
         json_decref(f->lines[i].entry);
     }
 
-    if (f->keys) {
-        json_decref(f->keys);
-    }
+    json_decref(f->keys);
+    json_decref(f->names);
 
     if (f->data) {
         explicit_bzero(f->data, f->size);

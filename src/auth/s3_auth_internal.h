@@ -83,8 +83,23 @@ typedef struct {
 s3_error_e s3_sigv4_verify(s3_verify_t *v, ngx_str_t *authorization);
 s3_error_e s3_sigv2_verify(s3_verify_t *v, ngx_str_t *authorization);
 
-/* s3_sigv4_canonical.c: all of s is filled in; is the signature right? */
+/*
+ * s3_sigv4_canonical.c
+ *
+ * compare: all of s is filled in; is the signature right?
+ *
+ * canonical_rest: what follows the path in a canonical request: canonical
+ * query, headers, their names (lower case, sorted), payload.
+ *
+ * string_to_sign: path is canonical; amz_date has S3_DATE_BASIC_LEN bytes.
+ */
 s3_error_e s3_sigv4_compare(s3_sigv4_t *s);
+ngx_int_t s3_sigv4_canonical_rest(ngx_pool_t *pool, ngx_str_t *query,
+    ngx_str_t *names, ngx_uint_t nnames, s3_header_t *headers,
+    ngx_uint_t nheaders, ngx_str_t *payload, ngx_str_t *rest);
+ngx_int_t s3_sigv4_string_to_sign(ngx_pool_t *pool, ngx_str_t *method,
+    ngx_str_t *path, ngx_str_t *rest, u_char *amz_date, ngx_str_t *scope,
+    ngx_str_t *out);
 
 
 /* s3_auth.c */

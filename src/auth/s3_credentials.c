@@ -12,7 +12,8 @@ struct s3_credentials_s {
     ngx_uint_t                 max;
     s3_credential_t           *creds;
 
-    s3_credential_t          **hash;
+    s3_credential_t          **hash;      /* clients', by access key */
+    s3_credential_t          **names;     /* upstreams', by name */
     ngx_uint_t                 mask;
 
     /*
@@ -32,9 +33,12 @@ static void s3_credentials_stamp(struct stat *st,
 static s3_credentials_t *s3_credentials_create(ngx_uint_t max, size_t size);
 static ngx_int_t s3_credentials_line(s3_credentials_t *c, const char *path,
     ngx_uint_t line, u_char *data, size_t len, char *err);
-static const char *s3_credentials_add(s3_credentials_t *c, ngx_str_t *access,
-    ngx_str_t *secret, ngx_str_t *created_at, ngx_str_t *description,
-    ngx_uint_t enabled);
+static const char *s3_credentials_add(s3_credentials_t *c,
+    s3_credential_t *new);
+static const char *s3_credentials_named(s3_credentials_t *c,
+    s3_credential_t *new);
+static ngx_int_t s3_credentials_resolve(s3_credentials_t *c,
+    const char *path, char *err);
 static void s3_credentials_copy(s3_credentials_t *c, ngx_str_t *dst,
     ngx_str_t *src);
 static void s3_credentials_error(char *err, const char *fmt, ...);
@@ -89,8 +93,13 @@ s3_credentials_load(const char *path, s3_credentials_stamp_t *stamp,
         if (s3_credentials_line(c, path, line, p, end - p, err) != NGX_OK) {
             s3_credentials_release(c);
             c = NULL;
-            break;
+            goto done;
         }
+    }
+
+    if (s3_credentials_resolve(c, path, err) != NGX_OK) {
+        s3_credentials_release(c);
+        c = NULL;
     }
 
 done:
@@ -259,9 +268,12 @@ s3_credentials_create(ngx_uint_t max, size_t size)
 
     c->creds = calloc(max + 1, sizeof(s3_credential_t));
     c->hash = calloc(slots, sizeof(s3_credential_t *));
+    c->names = calloc(slots, sizeof(s3_credential_t *));
     c->arena = malloc(size + 1);
 
-    if (c->creds == NULL || c->hash == NULL || c->arena == NULL) {
+    if (c->creds == NULL || c->hash == NULL || c->names == NULL
+        || c->arena == NULL)
+    {
         s3_credentials_release(c);
         return NULL;
     }
@@ -274,15 +286,27 @@ static ngx_int_t
 s3_credentials_line(s3_credentials_t *c, const char *path, ngx_uint_t line,
     u_char *data, size_t len, char *err)
 {
-    size_t         i;
-    json_t        *root, *v;
-    ngx_str_t      s[4];
-    const char    *text;
-    ngx_uint_t     enabled;
-    json_error_t   error;
+    size_t            i;
+    json_t           *root, *v;
+    ngx_str_t         type, *s;
+    const char       *text;
+    json_error_t      error;
+    s3_credential_t   new;
 
-    static const char  *names[] = { "access_key", "secret_key", "created_at",
-                                    "description" };
+    /* the first two are required */
+
+    const struct {
+        const char   *name;
+        ngx_str_t    *value;
+    } members[] = {
+        { "access_key", &new.access_key },
+        { "secret_key", &new.secret_key },
+        { "created_at", &new.created_at },
+        { "description", &new.description },
+        { "type", &type },
+        { "name", &new.name },
+        { "upstream", &new.upstream }
+    };
 
     for (i = 0; i < len; i++) {
         if (data[i] != ' ' && data[i] != '\t' && data[i] != '\r') {
@@ -330,27 +354,31 @@ s3_credentials_line(s3_credentials_t *c, const char *path, ngx_uint_t line,
     }
 
     text = NULL;
-    enabled = 1;
+
+    ngx_memzero(&new, sizeof(s3_credential_t));
+    new.enabled = 1;
 
     if (!json_is_object(root)) {
         text = "not a JSON object";
         goto done;
     }
 
-    for (i = 0; i < 4; i++) {
-        v = json_object_get(root, names[i]);
+    for (i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+        v = json_object_get(root, members[i].name);
+        s = members[i].value;
 
-        s[i].data = (u_char *) json_string_value(v);
-        s[i].len = json_string_length(v);
+        s->data = (u_char *) json_string_value(v);
+        s->len = json_string_length(v);
 
         if (v == NULL && i >= 2) {
             continue;
         }
 
-        if (s[i].data == NULL) {
+        if (s->data == NULL) {
             s3_credentials_error(err, v ? "%s:%lu: \"%s\" is not a string"
                                         : "%s:%lu: \"%s\" is missing",
-                                 path, (unsigned long) line, names[i]);
+                                 path, (unsigned long) line,
+                                 members[i].name);
             json_decref(root);
             return NGX_ERROR;
         }
@@ -364,14 +392,33 @@ s3_credentials_line(s3_credentials_t *c, const char *path, ngx_uint_t line,
             goto done;
         }
 
-        enabled = json_is_true(v);
+        new.enabled = json_is_true(v);
     }
 
-    text = s3_credentials_add(c, &s[0], &s[1], &s[2], &s[3], enabled);
+    if (type.len == sizeof("upstream") - 1
+        && ngx_memcmp(type.data, "upstream", type.len) == 0)
+    {
+        new.is_upstream = 1;
 
-    OPENSSL_cleanse(s[1].data, s[1].len);
+    } else {
+        if (type.data
+            && (type.len != sizeof("client") - 1
+                || ngx_memcmp(type.data, "client", type.len) != 0))
+        {
+            text = "\"type\" is neither \"client\" nor \"upstream\"";
+            goto done;
+        }
+
+        /* somebody's note */
+
+        ngx_str_null(&new.name);
+    }
+
+    text = s3_credentials_add(c, &new);
 
 done:
+
+    OPENSSL_cleanse(new.secret_key.data, new.secret_key.len);
 
     json_decref(root);
 
@@ -385,23 +432,23 @@ done:
 }
 
 
-/* NULL, or what is wrong with it. */
+/* NULL, or what is wrong with it.  The set gets copies of all strings. */
 
 static const char *
-s3_credentials_add(s3_credentials_t *c, ngx_str_t *access, ngx_str_t *secret,
-    ngx_str_t *created_at, ngx_str_t *description, ngx_uint_t enabled)
+s3_credentials_add(s3_credentials_t *c, s3_credential_t *new)
 {
     size_t            i;
     u_char            ch;
+    const char       *text;
     ngx_uint_t        h;
-    s3_credential_t  *cr;
+    s3_credential_t  *cr, **hash;
 
-    if (access->len == 0 || access->len > S3_ACCESS_KEY_MAX) {
+    if (new->access_key.len == 0 || new->access_key.len > S3_ACCESS_KEY_MAX) {
         return "\"access_key\" must have 1 to 128 characters";
     }
 
-    for (i = 0; i < access->len; i++) {
-        ch = access->data[i];
+    for (i = 0; i < new->access_key.len; i++) {
+        ch = new->access_key.data[i];
 
         /* would not be found again in an Authorization header */
 
@@ -411,36 +458,133 @@ s3_credentials_add(s3_credentials_t *c, ngx_str_t *access, ngx_str_t *secret,
         }
     }
 
-    if (secret->len == 0 || secret->len > S3_SECRET_KEY_MAX) {
+    if (new->secret_key.len == 0 || new->secret_key.len > S3_SECRET_KEY_MAX) {
         return "\"secret_key\" must have 1 to 128 bytes";
     }
 
-    if (s3_credentials_find(c, access)) {
-        return "\"access_key\" was used before in this file";
+    text = s3_credentials_named(c, new);
+    if (text) {
+        return text;
     }
 
     if (c->n == c->max
-        || c->size - c->used < access->len + secret->len + created_at->len
-                               + description->len)
+        || c->size - c->used < new->access_key.len + new->secret_key.len
+                               + new->created_at.len + new->description.len
+                               + new->name.len + new->upstream.len)
     {
         return "out of memory";
     }
 
     cr = &c->creds[c->n++];
+    *cr = *new;
 
-    s3_credentials_copy(c, &cr->access_key, access);
-    s3_credentials_copy(c, &cr->secret_key, secret);
-    s3_credentials_copy(c, &cr->created_at, created_at);
-    s3_credentials_copy(c, &cr->description, description);
+    s3_credentials_copy(c, &cr->access_key, &new->access_key);
+    s3_credentials_copy(c, &cr->secret_key, &new->secret_key);
+    s3_credentials_copy(c, &cr->created_at, &new->created_at);
+    s3_credentials_copy(c, &cr->description, &new->description);
+    s3_credentials_copy(c, &cr->name, &new->name);
+    s3_credentials_copy(c, &cr->upstream, &new->upstream);
 
-    cr->enabled = enabled;
+    if (cr->is_upstream) {
+        hash = c->names;
+        h = ngx_hash_key(cr->name.data, cr->name.len) & c->mask;
 
-    h = ngx_hash_key(access->data, access->len) & c->mask;
+    } else {
+        hash = c->hash;
+        h = ngx_hash_key(cr->access_key.data, cr->access_key.len) & c->mask;
+    }
 
-    cr->next = c->hash[h];
-    c->hash[h] = cr;
+    cr->next = hash[h];
+    hash[h] = cr;
 
     return NULL;
+}
+
+
+/* An access key may be a client's and, besides, upstreams'. */
+
+static const char *
+s3_credentials_named(s3_credentials_t *c, s3_credential_t *new)
+{
+    size_t      i;
+    ngx_str_t  *name;
+
+    if (!new->is_upstream) {
+
+        if (s3_credentials_find(c, &new->access_key)) {
+            return "\"access_key\" was used before in this file";
+        }
+
+        if (new->upstream.data == NULL) {
+            return NULL;
+        }
+    }
+
+    name = new->is_upstream ? &new->name : &new->upstream;
+
+    for (i = 0; i < name->len; i++) {
+        if (name->data[i] <= 0x20 || name->data[i] >= 0x7f) {
+            break;
+        }
+    }
+
+    if (i == 0 || i > S3_UPSTREAM_NAME_MAX || i != name->len) {
+        return new->is_upstream
+               ? "\"name\" of an upstream's must have 1 to 64 printable "
+                 "characters without space"
+               : "\"upstream\" must be the \"name\" of an upstream's, or "
+                 "\"" S3_UPSTREAM_SELF "\"";
+    }
+
+    if (!new->is_upstream) {
+        return NULL;
+    }
+
+    if (name->len == sizeof(S3_UPSTREAM_SELF) - 1
+        && ngx_memcmp(name->data, S3_UPSTREAM_SELF, name->len) == 0)
+    {
+        return "\"" S3_UPSTREAM_SELF "\" is no name of an upstream's: it "
+               "means a client's own pair";
+    }
+
+    if (s3_credentials_upstream(c, name)) {
+        return "\"name\" was used before in this file";
+    }
+
+    return NULL;
+}
+
+
+/* An upstream may stand below the client that it signs for. */
+
+static ngx_int_t
+s3_credentials_resolve(s3_credentials_t *c, const char *path, char *err)
+{
+    ngx_uint_t        i;
+    s3_credential_t  *cr;
+
+    for (i = 0; i < c->n; i++) {
+        cr = &c->creds[i];
+
+        if (cr->upstream.len == 0
+            || (cr->upstream.len == sizeof(S3_UPSTREAM_SELF) - 1
+                && ngx_memcmp(cr->upstream.data, S3_UPSTREAM_SELF,
+                              cr->upstream.len)
+                   == 0)
+            || s3_credentials_upstream(c, &cr->upstream))
+        {
+            continue;
+        }
+
+        s3_credentials_error(err, "%s: no line of type \"upstream\" has the "
+                             "name \"%.*s\", which signs for the key "
+                             "\"%.*s\"", path, (int) cr->upstream.len,
+                             cr->upstream.data, (int) cr->access_key.len,
+                             cr->access_key.data);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -458,14 +602,27 @@ s3_credentials_copy(s3_credentials_t *c, ngx_str_t *dst, ngx_str_t *src)
 
 
 s3_credentials_t *
-s3_credentials_pair(ngx_str_t *access_key, ngx_str_t *secret_key)
+s3_credentials_pair(ngx_str_t *access_key, ngx_str_t *secret_key,
+    ngx_str_t *upstream_name)
 {
-    ngx_str_t          none = ngx_null_string;
+    s3_credential_t    new;
     s3_credentials_t  *c;
 
-    c = s3_credentials_create(1, access_key->len + secret_key->len);
+    ngx_memzero(&new, sizeof(s3_credential_t));
 
-    if (c && s3_credentials_add(c, access_key, secret_key, &none, &none, 1)) {
+    new.access_key = *access_key;
+    new.secret_key = *secret_key;
+    new.enabled = 1;
+
+    if (upstream_name) {
+        new.is_upstream = 1;
+        new.name = *upstream_name;
+    }
+
+    c = s3_credentials_create(1, new.access_key.len + new.secret_key.len
+                                 + new.name.len);
+
+    if (c && s3_credentials_add(c, &new)) {
         s3_credentials_release(c);
         return NULL;
     }
@@ -505,6 +662,7 @@ s3_credentials_release(s3_credentials_t *c)
     free(c->arena);
     free(c->creds);
     free(c->hash);
+    free(c->names);
     free(c);
 }
 
@@ -526,6 +684,30 @@ s3_credentials_find(s3_credentials_t *c, ngx_str_t *access_key)
             && ngx_memcmp(cr->access_key.data, access_key->data,
                           access_key->len)
                == 0)
+        {
+            return cr;
+        }
+    }
+
+    return NULL;
+}
+
+
+s3_credential_t *
+s3_credentials_upstream(s3_credentials_t *c, ngx_str_t *name)
+{
+    ngx_uint_t        h;
+    s3_credential_t  *cr;
+
+    if (c == NULL) {
+        return NULL;
+    }
+
+    h = ngx_hash_key(name->data, name->len) & c->mask;
+
+    for (cr = c->names[h]; cr; cr = cr->next) {
+        if (cr->name.len == name->len
+            && ngx_memcmp(cr->name.data, name->data, name->len) == 0)
         {
             return cr;
         }

@@ -3,10 +3,18 @@
  * Access keys and their secrets, from a file of JSON lines:
  *
  *     {"access_key": "AK...", "secret_key": "...", "enabled": true,
- *      "created_at": "2026-01-31T23:59:59Z", "description": "backup"}
+ *      "created_at": "2026-01-31T23:59:59Z", "description": "backup",
+ *      "upstream": "rgw"}
+ *     {"type": "upstream", "name": "rgw", "access_key": "...",
+ *      "secret_key": "..."}
  *
  * one object a line, blank lines allowed; access_key and secret_key are
  * required, enabled defaults to true, other members are ignored.
+ *
+ * type is "client" where it is not given: somebody who may sign requests to
+ * us.  "upstream" is a pair that a gateway signs its own requests with, found
+ * by its name; it opens nothing here.  A client's member "upstream" names the
+ * one that signs for it, where that is not the location's own.
  *
  * Event-loop side: a set is loaded, used and released by one thread.
  */
@@ -24,6 +32,10 @@
 #define S3_CREDENTIALS_MAX       100000
 #define S3_ACCESS_KEY_MAX        128     /* bytes; IAM's own bound */
 #define S3_SECRET_KEY_MAX        128
+#define S3_UPSTREAM_NAME_MAX     64
+
+/* as a client's "upstream": its own pair signs upstream, too */
+#define S3_UPSTREAM_SELF         "self"
 
 
 typedef struct s3_credential_s   s3_credential_t;
@@ -35,9 +47,12 @@ struct s3_credential_s {
     ngx_str_t                  secret_key;
     ngx_str_t                  created_at;   /* as in the file */
     ngx_str_t                  description;
+    ngx_str_t                  name;         /* of one of type upstream */
+    ngx_str_t                  upstream;     /* of a client's; or empty */
     unsigned                   enabled:1;
+    unsigned                   is_upstream:1;
 
-    s3_credential_t           *next;         /* in the hash */
+    s3_credential_t           *next;         /* in its hash */
 
     /*
      * SigV4's signing key is the same for a day: the last one is kept
@@ -75,19 +90,25 @@ s3_credentials_t *s3_credentials_load(const char *path,
     s3_credentials_stamp_t *stamp, char *err, char *warning);
 
 /*
- * A set of one, for configuration by environment.  NULL without memory or
- * when one of the two is not what a file could hold.
+ * A set of one, for configuration by environment: a client's, or with a name
+ * an upstream's.  NULL without memory or when something is not what a file
+ * could hold.
  */
 s3_credentials_t *s3_credentials_pair(ngx_str_t *access_key,
-    ngx_str_t *secret_key);
+    ngx_str_t *secret_key, ngx_str_t *upstream_name);
 
 /* NULL-safe.  The last release wipes the secrets. */
 s3_credentials_t *s3_credentials_ref(s3_credentials_t *c);
 void s3_credentials_release(s3_credentials_t *c);
 
-/* NULL when there is none; a disabled one is found, look at "enabled". */
+/*
+ * A client's, by its access key; one of type upstream, by its name.  NULL
+ * when there is none; a disabled one is found, look at "enabled".
+ */
 s3_credential_t *s3_credentials_find(s3_credentials_t *c,
     ngx_str_t *access_key);
+s3_credential_t *s3_credentials_upstream(s3_credentials_t *c,
+    ngx_str_t *name);
 
 ngx_uint_t s3_credentials_count(s3_credentials_t *c);
 

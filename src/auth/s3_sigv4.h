@@ -63,4 +63,31 @@ ngx_int_t s3_sigv4_canonical_query(ngx_pool_t *pool, ngx_str_t *query,
     const char *except, ngx_str_t *canonical);
 
 
+/*
+ * A request of our own: s3_sigv4_sign.c.  path and query as they are sent,
+ * query without "?"; headers all that are sent, with host, x-amz-date
+ * (S3_DATE_BASIC_LEN bytes, of "now") and x-amz-content-sha256, whose value is
+ * payload; each name once.  Signed are host, Content-Type, Content-MD5 and
+ * every x-amz-*.
+ */
+typedef struct {
+    ngx_pool_t                *pool;
+    ngx_str_t                  method;
+    ngx_str_t                  path;
+    ngx_str_t                  query;
+    s3_header_t               *headers;
+    ngx_uint_t                 nheaders;
+    ngx_str_t                  payload;
+    ngx_str_t                  region;
+    time_t                     now;
+} s3_sigv4_request_t;
+
+/*
+ * The value of Authorization, in the pool.  NGX_OK, or NGX_ERROR: no memory,
+ * or an escape in the path that is none.
+ */
+ngx_int_t s3_sigv4_authorization(s3_sigv4_request_t *s,
+    s3_credential_t *credential, ngx_str_t *authorization);
+
+
 #endif /* _S3_SIGV4_H_INCLUDED_ */

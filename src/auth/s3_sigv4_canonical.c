@@ -14,21 +14,17 @@
 #include "s3_date.h"
 
 
-static ngx_int_t s3_sigv4_canonical_headers(s3_sigv4_t *s, ngx_str_t *out);
 static size_t s3_sigv4_trim(u_char *dst, ngx_str_t *value);
-static ngx_int_t s3_sigv4_string_to_sign(s3_sigv4_t *s, ngx_str_t *path,
-    ngx_str_t *rest, ngx_str_t *out);
 static int ngx_libc_cdecl s3_sigv4_cmp_args(const void *one, const void *two);
 
 
 s3_error_e
 s3_sigv4_compare(s3_sigv4_t *s)
 {
-    size_t      len;
     u_char     *p;
     u_char      hex[64];
     ngx_int_t   rc;
-    ngx_str_t   query, headers, rest, path, canonical, sts, first, request;
+    ngx_str_t   query, rest, path, canonical, sts, first, request;
     ngx_uint_t  i;
 
     rc = s3_sigv4_canonical_query(s->pool, &s->ar->query,
@@ -40,30 +36,13 @@ s3_sigv4_compare(s3_sigv4_t *s)
                        NULL);
     }
 
-    if (s3_sigv4_canonical_headers(s, &headers) != NGX_OK) {
+    if (s3_sigv4_canonical_rest(s->pool, &query, s->names, s->nnames,
+                                s->ar->headers, s->ar->nheaders, &s->payload,
+                                &rest)
+        != NGX_OK)
+    {
         return s3_fail(s->fail, S3_ERR_INTERNAL_ERROR, NULL);
     }
-
-    /* what follows the path */
-
-    len = query.len + headers.len + s->signed_headers.len + s->payload.len
-          + sizeof("\n\n\n\n") - 1;
-
-    rest.data = ngx_pnalloc(s->pool, len);
-    if (rest.data == NULL) {
-        return s3_fail(s->fail, S3_ERR_INTERNAL_ERROR, NULL);
-    }
-
-    p = rest.data;
-    *p++ = '\n';
-    p = ngx_cpymem(p, query.data, query.len);
-    *p++ = '\n';
-    p = ngx_cpymem(p, headers.data, headers.len);
-    *p++ = '\n';
-    p = ngx_cpymem(p, s->signed_headers.data, s->signed_headers.len);
-    *p++ = '\n';
-    p = ngx_cpymem(p, s->payload.data, s->payload.len);
-    rest.len = p - rest.data;
 
     if (s3_sigv4_key(s->cr, s->date.data, &s->region, s->auth->signing_key)
         != NGX_OK)
@@ -98,7 +77,10 @@ s3_sigv4_compare(s3_sigv4_t *s)
 
         for ( ;; ) {
 
-            if (s3_sigv4_string_to_sign(s, &canonical, &rest, &sts) != NGX_OK
+            if (s3_sigv4_string_to_sign(s->pool, &s->ar->method, &canonical,
+                                        &rest, s->auth->amz_date,
+                                        &s->auth->scope, &sts)
+                != NGX_OK
                 || s3_sigv4_sign(s->auth->signing_key, &sts, hex) != NGX_OK)
             {
                 return s3_fail(s->fail, S3_ERR_INTERNAL_ERROR, NULL);
@@ -155,43 +137,53 @@ s3_sigv4_compare(s3_sigv4_t *s)
 
 
 /*
- * "name:value\n" for each signed header in SignedHeaders' order; the values
- * of one name are joined by commas in the order received.
+ * Headers are "name:value\n" for each name in their order; the values of one
+ * name are joined by commas in the order received.
  */
 
-static ngx_int_t
-s3_sigv4_canonical_headers(s3_sigv4_t *s, ngx_str_t *out)
+ngx_int_t
+s3_sigv4_canonical_rest(ngx_pool_t *pool, ngx_str_t *query, ngx_str_t *names,
+    ngx_uint_t nnames, s3_header_t *headers, ngx_uint_t nheaders,
+    ngx_str_t *payload, ngx_str_t *rest)
 {
     size_t        len;
     u_char       *p;
     ngx_uint_t    i, j, found;
     s3_header_t  *h;
 
-    len = s->signed_headers.len + 2 * s->nnames;
+    len = query->len + payload->len + sizeof("\n\n\n\n") - 1;
 
-    for (i = 0; i < s->ar->nheaders; i++) {
-        len += s->ar->headers[i].value.len + 1;
+    for (i = 0; i < nnames; i++) {
+        len += 2 * names[i].len + sizeof(":\n;") - 1;
     }
 
-    p = ngx_pnalloc(s->pool, len);
+    for (i = 0; i < nheaders; i++) {
+        len += headers[i].value.len + 1;
+    }
+
+    p = ngx_pnalloc(pool, len);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    out->data = p;
+    rest->data = p;
 
-    for (i = 0; i < s->nnames; i++) {
-        p = ngx_cpymem(p, s->names[i].data, s->names[i].len);
+    *p++ = '\n';
+    p = ngx_cpymem(p, query->data, query->len);
+    *p++ = '\n';
+
+    for (i = 0; i < nnames; i++) {
+        p = ngx_cpymem(p, names[i].data, names[i].len);
         *p++ = ':';
 
         found = 0;
 
-        for (j = 0; j < s->ar->nheaders; j++) {
-            h = &s->ar->headers[j];
+        for (j = 0; j < nheaders; j++) {
+            h = &headers[j];
 
-            if (h->name.len != s->names[i].len
-                || !s3_header_has_prefix(h, (char *) s->names[i].data,
-                                         s->names[i].len))
+            if (h->name.len != names[i].len
+                || !s3_header_has_prefix(h, (char *) names[i].data,
+                                         names[i].len))
             {
                 continue;
             }
@@ -206,7 +198,20 @@ s3_sigv4_canonical_headers(s3_sigv4_t *s, ngx_str_t *out)
         *p++ = '\n';
     }
 
-    out->len = p - out->data;
+    *p++ = '\n';
+
+    for (i = 0; i < nnames; i++) {
+        if (i) {
+            *p++ = ';';
+        }
+
+        p = ngx_cpymem(p, names[i].data, names[i].len);
+    }
+
+    *p++ = '\n';
+    p = ngx_cpymem(p, payload->data, payload->len);
+
+    rest->len = p - rest->data;
 
     return NGX_OK;
 }
@@ -248,9 +253,9 @@ s3_sigv4_trim(u_char *dst, ngx_str_t *value)
 }
 
 
-static ngx_int_t
-s3_sigv4_string_to_sign(s3_sigv4_t *s, ngx_str_t *path, ngx_str_t *rest,
-    ngx_str_t *out)
+ngx_int_t
+s3_sigv4_string_to_sign(ngx_pool_t *pool, ngx_str_t *method, ngx_str_t *path,
+    ngx_str_t *rest, u_char *amz_date, ngx_str_t *scope, ngx_str_t *out)
 {
     u_char        *p;
     u_char         digest[EVP_MAX_MD_SIZE];
@@ -263,7 +268,7 @@ s3_sigv4_string_to_sign(s3_sigv4_t *s, ngx_str_t *path, ngx_str_t *rest,
     }
 
     if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1
-        || EVP_DigestUpdate(md, s->ar->method.data, s->ar->method.len) != 1
+        || EVP_DigestUpdate(md, method->data, method->len) != 1
         || EVP_DigestUpdate(md, "\n", 1) != 1
         || EVP_DigestUpdate(md, path->data, path->len) != 1
         || EVP_DigestUpdate(md, rest->data, rest->len) != 1
@@ -275,8 +280,8 @@ s3_sigv4_string_to_sign(s3_sigv4_t *s, ngx_str_t *path, ngx_str_t *rest,
 
     EVP_MD_CTX_free(md);
 
-    p = ngx_pnalloc(s->pool, sizeof(S3_SIGV4_ALGORITHM) + S3_DATE_BASIC_LEN
-                             + 1 + s->auth->scope.len + 1 + 2 * len);
+    p = ngx_pnalloc(pool, sizeof(S3_SIGV4_ALGORITHM) + S3_DATE_BASIC_LEN
+                          + 1 + scope->len + 1 + 2 * len);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -284,9 +289,9 @@ s3_sigv4_string_to_sign(s3_sigv4_t *s, ngx_str_t *path, ngx_str_t *rest,
     out->data = p;
 
     p = ngx_cpymem(p, S3_SIGV4_ALGORITHM "\n", sizeof(S3_SIGV4_ALGORITHM));
-    p = ngx_cpymem(p, s->auth->amz_date, S3_DATE_BASIC_LEN);
+    p = ngx_cpymem(p, amz_date, S3_DATE_BASIC_LEN);
     *p++ = '\n';
-    p = ngx_cpymem(p, s->auth->scope.data, s->auth->scope.len);
+    p = ngx_cpymem(p, scope->data, scope->len);
     *p++ = '\n';
     p = ngx_hex_dump(p, digest, len);
 

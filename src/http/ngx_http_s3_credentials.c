@@ -182,7 +182,7 @@ ngx_http_s3_credentials_env(ngx_conf_t *cf, ngx_http_s3_credentials_t *c)
             return NGX_ERROR;
         }
 
-        c->set = s3_credentials_pair(&access, &secret);
+        c->set = s3_credentials_pair(&access, &secret, NULL);
 
         if (c->set == NULL) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

@@ -35,7 +35,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (credentials == NULL) {
         access = s3_test_str("AKIAIOSFODNN7EXAMPLE");
         secret = s3_test_str("not the secret of the seeds");
-        credentials = s3_credentials_pair(&access, &secret);
+        credentials = s3_credentials_pair(&access, &secret, NULL);
 
         if (credentials == NULL) {
             abort();

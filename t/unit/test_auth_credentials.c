@@ -291,7 +291,7 @@ test_pair(void **state)
     key = s3_test_str("minioadmin");
     secret = s3_test_str("minio secret");
 
-    c = s3_credentials_pair(&key, &secret);
+    c = s3_credentials_pair(&key, &secret, NULL);
     assert_non_null(c);
     assert_int_equal(s3_credentials_count(c), 1);
 
@@ -301,8 +301,235 @@ test_pair(void **state)
     assert_true(cr->enabled);
     s3_credentials_release(c);
 
-    assert_null(s3_credentials_pair(&none, &secret));
-    assert_null(s3_credentials_pair(&key, &none));
+    assert_null(s3_credentials_pair(&none, &secret, NULL));
+    assert_null(s3_credentials_pair(&key, &none, NULL));
+}
+
+
+/* pairs that a gateway signs with, and clients that name them */
+
+static void
+test_upstreams(void **state)
+{
+    test_t             t;
+    ngx_str_t          key;
+    s3_credential_t   *cr;
+    s3_credentials_t  *c;
+
+    test_init(&t);
+
+    c = test_load(&t,
+        "{\"access_key\":\"A1\",\"secret_key\":\"one\","
+        "\"upstream\":\"rgw\"}\n"
+        "{\"type\":\"upstream\",\"name\":\"rgw\",\"access_key\":\"A1\","
+        "\"secret_key\":\"of rgw\",\"description\":\"d\","
+        "\"created_at\":\"2026-01-31T23:59:59Z\"}\n"
+        "{\"type\":\"client\",\"access_key\":\"A2\","
+        "\"secret_key\":\"two\",\"upstream\":\"self\",\"name\":\"a b\"}\n"
+        "{\"secret_key\":\"three\",\"access_key\":\"A3\","
+        "\"name\":\"rgw\"}\n"
+        "{\"type\":\"upstream\",\"name\":\"!~\",\"access_key\":\"A1\","
+        "\"secret_key\":\"of aws\",\"enabled\":false}\n");
+
+    assert_string_equal(t.err, "");
+    assert_non_null(c);
+    assert_int_equal(s3_credentials_count(c), 5);
+
+    /* by access key: clients, and none of them by a name */
+
+    key = s3_test_str("A1");
+    cr = s3_credentials_find(c, &key);
+    assert_non_null(cr);
+    assert_false(cr->is_upstream);
+    assert_str(cr->secret_key, "one");
+    assert_str(cr->upstream, "rgw");
+    assert_int_equal(cr->name.len, 0);
+    assert_null(s3_credentials_upstream(c, &key));
+
+    key = s3_test_str("A2");
+    cr = s3_credentials_find(c, &key);
+    assert_non_null(cr);
+    assert_str(cr->upstream, S3_UPSTREAM_SELF);
+    assert_int_equal(cr->name.len, 0);
+
+    key = s3_test_str("A3");
+    cr = s3_credentials_find(c, &key);
+    assert_non_null(cr);
+    assert_int_equal(cr->upstream.len, 0);
+    assert_int_equal(cr->name.len, 0);
+
+    /* by name: upstreams, which open nothing here */
+
+    key = s3_test_str("rgw");
+    assert_null(s3_credentials_find(c, &key));
+    cr = s3_credentials_upstream(c, &key);
+    assert_non_null(cr);
+    assert_true(cr->is_upstream);
+    assert_true(cr->enabled);
+    assert_str(cr->name, "rgw");
+    assert_str(cr->access_key, "A1");
+    assert_str(cr->secret_key, "of rgw");
+    assert_str(cr->description, "d");
+    assert_str(cr->created_at, "2026-01-31T23:59:59Z");
+
+    key = s3_test_str("!~");
+    cr = s3_credentials_upstream(c, &key);
+    assert_non_null(cr);
+    assert_str(cr->secret_key, "of aws");
+    assert_false(cr->enabled);
+
+    key = s3_test_str("rg");
+    assert_null(s3_credentials_upstream(c, &key));
+    key = s3_test_str("rgw2");
+    assert_null(s3_credentials_upstream(c, &key));
+    key = s3_test_str("RGW");
+    assert_null(s3_credentials_upstream(c, &key));
+    key = s3_test_str("");
+    assert_null(s3_credentials_upstream(c, &key));
+    key = s3_test_str("self");
+    assert_null(s3_credentials_upstream(c, &key));
+    assert_null(s3_credentials_upstream(NULL, &key));
+
+    s3_credentials_release(c);
+    s3_test_dir_free(t.dir);
+}
+
+
+#define UP(name)                                                             \
+    "{\"type\":\"upstream\",\"name\":\"" name "\","                          \
+    "\"access_key\":\"k\",\"secret_key\":\"s3cret\"}\n"
+#define CLIENT(key, upstream)                                                \
+    "{\"access_key\":\"" key "\",\"secret_key\":\"s3cret\","                 \
+    "\"upstream\":\"" upstream "\"}\n"
+
+#define NAME64                                                               \
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static void
+test_bad_upstreams(void **state)
+{
+    test_t             t;
+    size_t             i;
+    char               expect[1024];
+    s3_credentials_t  *c;
+
+    static const char  name[] =
+        "\"name\" of an upstream's must have 1 to 64 printable characters "
+        "without space";
+    static const char  upstream[] =
+        "\"upstream\" must be the \"name\" of an upstream's, or \"self\"";
+
+    static const struct {
+        const char  *text;
+        const char  *where;            /* after the path */
+        const char  *error;
+    } cases[] = {
+        { "{\"type\":\"upstream\",\"access_key\":\"k\","
+          "\"secret_key\":\"s3cret\"}", ":1: ", name },
+        { UP(""), ":1: ", name },
+        { UP("a b"), ":1: ", name },
+        { UP(" a"), ":1: ", name },
+        { UP("a\\t"), ":1: ", name },
+        { UP("a\\u007f"), ":1: ", name },
+        { UP("\303\274"), ":1: ", name },
+        { UP("a") UP(NAME64 "0"), ":2: ", name },
+        { UP("self"), ":1: ", "\"self\" is no name of an upstream's: it means "
+          "a client's own pair" },
+        { UP("a") UP("b") "\n" UP("a"), ":4: ",
+          "\"name\" was used before in this file" },
+        { "{\"type\":\"upstream\",\"name\":\"a\",\"secret_key\":\"s\"}",
+          ":1: ", "\"access_key\" is missing" },
+        { "{\"type\":\"upstream\",\"name\":\"a\",\"access_key\":\"k\"}",
+          ":1: ", "\"secret_key\" is missing" },
+        { "{\"type\":\"upstream\",\"name\":7,\"access_key\":\"k\","
+          "\"secret_key\":\"s3cret\"}", ":1: ", "\"name\" is not a string" },
+
+        { UP("a") "{\"type\":\"server\",\"access_key\":\"k\","
+          "\"secret_key\":\"s3cret\"}", ":2: ",
+          "\"type\" is neither \"client\" nor \"upstream\"" },
+        { "{\"type\":\"\",\"access_key\":\"k\",\"secret_key\":\"s3cret\"}",
+          ":1: ", "\"type\" is neither \"client\" nor \"upstream\"" },
+        { "{\"type\":\"Upstream\",\"access_key\":\"k\","
+          "\"secret_key\":\"s3cret\"}", ":1: ",
+          "\"type\" is neither \"client\" nor \"upstream\"" },
+        { "{\"type\":null,\"access_key\":\"k\",\"secret_key\":\"s3cret\"}",
+          ":1: ", "\"type\" is not a string" },
+
+        { CLIENT("k", ""), ":1: ", upstream },
+        { UP("a") CLIENT("k", "a b"), ":2: ", upstream },
+        { CLIENT("k", NAME64 "0"), ":1: ", upstream },
+        { "{\"access_key\":\"k\",\"secret_key\":\"s3cret\","
+          "\"upstream\":true}", ":1: ", "\"upstream\" is not a string" },
+        { UP("a") CLIENT("k", "a") CLIENT("k", "a"), ":3: ",
+          "\"access_key\" was used before in this file" },
+
+        /* of the whole file, as a name may stand below */
+        { UP("a") CLIENT("k", "a") CLIENT("k2", "b"), ": ",
+          "no line of type \"upstream\" has the name \"b\", which signs for "
+          "the key \"k2\"" },
+        { CLIENT("k", NAME64), ": ", "no line of type \"upstream\" has the "
+          "name \"" NAME64 "\", which signs for the key \"k\"" },
+        { UP("a") CLIENT("k", "A"), ": ", "no line of type \"upstream\" has "
+          "the name \"A\", which signs for the key \"k\"" },
+        { UP("a") CLIENT("k", "k"), ": ", "no line of type \"upstream\" has "
+          "the name \"k\", which signs for the key \"k\"" },
+    };
+
+    test_init(&t);
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_null(test_load(&t, cases[i].text));
+        snprintf(expect, sizeof(expect), "%s%s%s", t.path, cases[i].where,
+                 cases[i].error);
+        assert_string_equal(t.err, expect);
+        assert_null(strstr(t.err, "s3cret"));
+    }
+
+    /* as long as a name may be */
+
+    c = test_load(&t, CLIENT("k", NAME64) UP(NAME64));
+    assert_non_null(c);
+    assert_int_equal(s3_credentials_count(c), 2);
+    s3_credentials_release(c);
+
+    s3_test_dir_free(t.dir);
+}
+
+
+static void
+test_pair_upstream(void **state)
+{
+    ngx_str_t          key, secret, name, none = ngx_null_string;
+    s3_credential_t   *cr;
+    s3_credentials_t  *c;
+
+    key = s3_test_str("rgwkey");
+    secret = s3_test_str("rgw secret");
+    name = s3_test_str("env");
+
+    c = s3_credentials_pair(&key, &secret, &name);
+    assert_non_null(c);
+    assert_int_equal(s3_credentials_count(c), 1);
+
+    /* it opens nothing */
+    assert_null(s3_credentials_find(c, &key));
+
+    cr = s3_credentials_upstream(c, &name);
+    assert_non_null(cr);
+    assert_true(cr->is_upstream);
+    assert_true(cr->enabled);
+    assert_str(cr->access_key, "rgwkey");
+    assert_str(cr->secret_key, "rgw secret");
+    s3_credentials_release(c);
+
+    assert_null(s3_credentials_pair(&key, &secret, &none));
+    assert_null(s3_credentials_pair(&none, &secret, &name));
+    assert_null(s3_credentials_pair(&key, &none, &name));
+
+    name = s3_test_str("a b");
+    assert_null(s3_credentials_pair(&key, &secret, &name));
+    name = s3_test_str("self");
+    assert_null(s3_credentials_pair(&key, &secret, &name));
 }
 
 
@@ -316,6 +543,9 @@ main(void)
         cmocka_unit_test(test_changed),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_pair),
+        cmocka_unit_test(test_upstreams),
+        cmocka_unit_test(test_bad_upstreams),
+        cmocka_unit_test(test_pair_upstream),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

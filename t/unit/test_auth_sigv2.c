@@ -129,7 +129,7 @@ verify(test_run_t *t, test_request_t *r)
     access = s3_test_str(AWS_KEY);
     secret = s3_test_str(AWS_SECRET);
 
-    credentials = s3_credentials_pair(&access, &secret);
+    credentials = s3_credentials_pair(&access, &secret, NULL);
     assert_non_null(credentials);
 
     t->ar.pool = t->pool;

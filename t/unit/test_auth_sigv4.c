@@ -229,7 +229,7 @@ test_request(test_t *t, test_request_t *r, const char *key,
     s = s3_test_str(secret);
 
     t->pool = s3_test_pool();
-    t->credentials = s3_credentials_pair(&k, &s);
+    t->credentials = s3_credentials_pair(&k, &s, NULL);
     assert_non_null(t->credentials);
 
     t->ar.pool = t->pool;
