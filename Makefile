@@ -3,13 +3,16 @@
 #   make            the module, build/ngx_http_s3_module.so, and
 #                   build/s3-credential
 #   make run        install what is missing, build, serve on 127.0.0.1:9000
+#   make run-gateway UPSTREAM=http://HOST UPSTREAM_ACCESS_KEY=...
+#        UPSTREAM_SECRET_KEY=...   the same before another S3
 #   make test       everything that CI runs
 #   make unit       unit tests (T=test_s3 ROOMS="s3 auth" for a part of them)
 #   make asan       the same under AddressSanitizer and UBSan
 #   make variants   a part of t/s3 with a newer nginx, and with sanitizers
 #   make fuzz       replay the corpora, then FUZZ_SECONDS of fuzzing each
-#   make bench      benchmarks
-#   make install    module, s3_params and s3-credential into $(DESTDIR)
+#   make bench      benchmarks; make bench-gateway: those of a gateway
+#   make install    module, s3_params, s3_gateway_params and s3-credential
+#                   into $(DESTDIR)
 #   make clean      removes build/; the data of `make run` stays
 #
 # NGINX_SRC=DIR builds for another nginx than the distribution's, and that
@@ -27,7 +30,7 @@ FUZZ_SECONDS ?= 15
 
 # T: unit test or fuzz target names to build and run; ROOMS: library folders
 T            ?=
-ROOMS        ?= s3 auth body store
+ROOMS        ?= s3 auth body gateway store
 
 MODULE       := $(BUILD)/ngx_http_s3_module.so
 SOURCES      := $(sort $(wildcard src/*.[ch] src/*/*.[ch]))
@@ -50,8 +53,8 @@ LIBS         = -lisal -lsqlite3 -ljansson -lxml2 -lcrypto -lz -lcrypt \
 
 SANITIZE     = -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: all module deps run test unit asan variants fuzz unit-build \
-        asan-build fuzz-build bench install clean FORCE
+.PHONY: all module deps run run-gateway test unit asan variants fuzz unit-build \
+        asan-build fuzz-build bench bench-gateway install clean FORCE
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -154,18 +157,25 @@ deps:
 run:
 	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) exec tools/run
 
+run-gateway:
+	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) exec tools/run gateway
+
 test:
 	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) \
 	    FUZZ_SECONDS=$(FUZZ_SECONDS) tools/test
 
 bench: module
-	@if [ -x bench/run ]; then BUILD=$(BUILD) bench/run; \
-	 else echo "bench/run is missing"; exit 1; fi
+	@BUILD=$(BUILD) bench/run
+
+bench-gateway: module
+	@tools/deps test
+	@BUILD=$(BUILD) build/venv/bin/python bench/gateway
 
 install: module $(BUILD)/s3-credential
 	install -D -m 644 $(MODULE) \
 	    $(DESTDIR)$(MODULES_DIR)/ngx_http_s3_module.so
-	install -D -m 644 conf/s3_params $(DESTDIR)$(CONF_DIR)/s3_params
+	install -D -m 644 -t $(DESTDIR)$(CONF_DIR) conf/s3_params \
+	    conf/s3_gateway_params
 	install -D -m 755 $(BUILD)/s3-credential \
 	    $(DESTDIR)$(BIN_DIR)/s3-credential
 

@@ -1,7 +1,8 @@
 
 /*
- * An S3 server on local erasure-coded disks: directives, their defaults, and
- * which handler stands in which phase.  What they do is in src/http/.
+ * An S3 server on local erasure-coded disks, and a gateway before another S3:
+ * directives, their defaults, and which handler stands in which phase.  What
+ * they do is in src/http/.
  */
 
 
@@ -9,7 +10,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_s3.h"
+#include "ngx_http_s3_gateway.h"
+#include "s3_upstream.h"
 
 
 static ngx_int_t ngx_http_s3_preconfiguration(ngx_conf_t *cf);
@@ -40,6 +42,23 @@ static ngx_conf_post_t  ngx_http_s3_disk_timeout_post = {
 
 static ngx_conf_post_t  ngx_http_s3_region_post = {
     ngx_http_s3_check_region
+};
+
+
+static ngx_conf_post_t  ngx_http_s3_host_post = {
+    ngx_http_s3_check_host
+};
+
+static ngx_conf_enum_t  ngx_http_s3_upstream_styles[] = {
+    { ngx_string("path"), S3_UPSTREAM_PATH },
+    { ngx_string("virtual"), S3_UPSTREAM_VIRTUAL },
+    { ngx_null_string, 0 }
+};
+
+static ngx_conf_enum_t  ngx_http_s3_checksums[] = {
+    { ngx_string("emulate"), NGX_HTTP_S3_CHECKSUMS_EMULATE },
+    { ngx_string("pass"), NGX_HTTP_S3_CHECKSUMS_PASS },
+    { ngx_null_string, 0 }
 };
 
 
@@ -143,8 +162,64 @@ static ngx_command_t  ngx_http_s3_commands[] = {
       0,
       NULL },
 
+    { ngx_string("s3_gateway"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_http_s3_gateway_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_s3_loc_conf_t, gateway),
+      NULL },
+
+    { ngx_string("s3_upstream_credentials"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_s3_upstream_credentials,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("s3_upstream_region"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_s3_loc_conf_t, upstream.region),
+      &ngx_http_s3_region_post },
+
+    { ngx_string("s3_upstream_host"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_s3_loc_conf_t, upstream.host),
+      &ngx_http_s3_host_post },
+
+    { ngx_string("s3_upstream_style"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_s3_loc_conf_t, upstream.style),
+      &ngx_http_s3_upstream_styles },
+
+    { ngx_string("s3_checksums"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_s3_loc_conf_t, upstream.checksums),
+      &ngx_http_s3_checksums },
+
+    { ngx_string("s3_checksums_bucket"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_s3_checksums_bucket,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("s3_gateway_buffer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_s3_loc_conf_t, upstream.buffer),
+      NULL },
+
     { ngx_string("s3_health"),
-      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
       ngx_http_s3_health,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
@@ -207,16 +282,17 @@ ngx_http_s3_postconfiguration(ngx_conf_t *cf)
     } handlers[] = {
         { NGX_HTTP_SERVER_REWRITE_PHASE, ngx_http_s3_server_rewrite_handler },
         { NGX_HTTP_PREACCESS_PHASE, ngx_http_s3_preaccess_handler },
-        { NGX_HTTP_ACCESS_PHASE, ngx_http_s3_access_handler }
+        { NGX_HTTP_ACCESS_PHASE, ngx_http_s3_access_handler },
+        { NGX_HTTP_PRECONTENT_PHASE, ngx_http_s3_precontent_handler }
     };
 
     mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_s3_module);
 
-    if (mcf->stores.nelts == 0) {
+    if (mcf->stores.nelts == 0 && mcf->gateways == 0) {
         return NGX_OK;
     }
 
-    if (ngx_http_s3_init_stores(cf, mcf) != NGX_OK) {
+    if (mcf->stores.nelts && ngx_http_s3_init_stores(cf, mcf) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -246,6 +322,7 @@ ngx_http_s3_postconfiguration(ngx_conf_t *cf)
     h[0] = ngx_http_s3_log_handler;
 
     ngx_http_s3_init_filters();
+    ngx_http_s3_gateway_init_body();
 
     return NGX_OK;
 }
@@ -332,8 +409,16 @@ ngx_http_s3_create_loc_conf(ngx_conf_t *cf)
      *     lcf->store_name = { 0, NULL };
      *     lcf->store = NULL;
      *     lcf->region = { 0, NULL };
+     *     lcf->upstream.credential, region, host, bucket = { 0, NULL };
+     *     lcf->upstream.env = NULL;
      *     lcf->errors = 0;
      */
+
+    lcf->gateway = NGX_CONF_UNSET;
+    lcf->upstream.style = NGX_CONF_UNSET_UINT;
+    lcf->upstream.checksums = NGX_CONF_UNSET_UINT;
+    lcf->upstream.buffer = NGX_CONF_UNSET_SIZE;
+    lcf->upstream.orphans = NGX_CONF_UNSET;
 
     lcf->credentials = NGX_CONF_UNSET_PTR;
     lcf->domains = NGX_CONF_UNSET_PTR;
@@ -356,6 +441,16 @@ ngx_http_s3_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_sec_value(conf->clock_skew, prev->clock_skew,
                              S3_AUTH_SKEW);
     ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 10000);
+
+    /* the location's own, see ngx_http_s3_merge_location() */
+
+    ngx_conf_init_value(conf->gateway, 0);
+
+    if (ngx_http_s3_merge_upstream(cf, &prev->upstream, &conf->upstream)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
 
     return ngx_http_s3_merge_location(cf, prev, conf);
 }

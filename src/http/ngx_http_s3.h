@@ -34,8 +34,10 @@
 #include "s3_range.h"
 #include "s3_sigv4.h"
 #include "s3_body.h"
-#include "s3_multipart.h"
+#include "s3_complete.h"
 #include "s3_copy.h"
+#include "s3_list.h"
+#include "s3_multipart.h"
 #include "s3_client.h"
 #include "s3_process.h"
 
@@ -54,6 +56,8 @@
 typedef struct ngx_http_s3_ctx_s       ngx_http_s3_ctx_t;
 typedef struct ngx_http_s3_payload_s   ngx_http_s3_payload_t;
 typedef struct ngx_http_s3_copy_s      ngx_http_s3_copy_t;
+typedef struct ngx_http_s3_gateway_s   ngx_http_s3_gateway_t;
+typedef struct ngx_http_s3_ask_s       ngx_http_s3_ask_t;
 
 
 /* s3_store NAME { ... } */
@@ -91,6 +95,8 @@ typedef struct {
 typedef struct {
     ngx_array_t                   stores;       /* ngx_http_s3_store_t * */
     ngx_array_t                   credentials;  /* ..._credentials_t * */
+    ngx_uint_t                    gateways;     /* some location is one */
+    ngx_int_t                     proxy_host;   /* variable's index */
 
     ngx_path_t                   *runtime_path;
     ngx_path_t                   *state_path;
@@ -109,15 +115,37 @@ typedef struct {
 } ngx_http_s3_srv_conf_t;
 
 
+/* the other S3 of a gateway */
+
+#define NGX_HTTP_S3_CHECKSUMS_EMULATE  0
+#define NGX_HTTP_S3_CHECKSUMS_PASS     1
+
 typedef struct {
+    ngx_str_t                     credential; /* its name */
+    ngx_http_s3_credentials_t    *env;        /* where it is of there */
+    ngx_str_t                     region;
+    ngx_str_t                     host;       /* empty: proxy_pass's */
+    ngx_uint_t                    style;      /* s3_upstream_style_e */
+    ngx_uint_t                    checksums;
+    size_t                        buffer;
+    ngx_str_t                     bucket;     /* of records */
+    time_t                        orphans;    /* how old they are to go */
+} ngx_http_s3_upstream_conf_t;
+
+
+typedef struct {
+    ngx_flag_t                    gateway;    /* s3_gateway */
+    ngx_http_s3_upstream_conf_t   upstream;
+
     ngx_str_t                     store_name;
     ngx_str_t                     mount;      /* the location's name */
-    u_char                       *file;       /* of s3_serve */
+    u_char                       *file;       /* of s3_serve, s3_gateway */
     ngx_uint_t                    line;
 
     ngx_http_s3_store_t          *store;
     ngx_str_t                     health_name;
     ngx_http_s3_store_t          *health;     /* of s3_health */
+    ngx_uint_t                    health_upstream;
     ngx_http_s3_credentials_t    *credentials;
     ngx_str_t                     region;
     ngx_array_t                  *domains;    /* ngx_str_t, lower case */
@@ -131,6 +159,10 @@ typedef struct {
                                                  location serves S3, or it is
                                                  a server whose "/" does */
 } ngx_http_s3_loc_conf_t;
+
+
+/* requests to this location are S3's, whoever answers them */
+#define ngx_http_s3_is_ours(lcf)  ((lcf)->store || (lcf)->gateway)
 
 
 /* where the bytes of a request's body go; returns how many it took: fewer
@@ -196,6 +228,8 @@ struct ngx_http_s3_ctx_s {
     ngx_chain_t                  *document;   /* a small body, read whole */
     ngx_chain_t                  *document_last;
     size_t                        document_size; /* reserved for it */
+    size_t                        document_max;  /* bytes it may still have */
+    size_t                        body_size;     /* reserved for an object's */
     ngx_http_s3_document_pt       document_read;
 
     /* an object going out */
@@ -204,8 +238,15 @@ struct ngx_http_s3_ctx_s {
     ngx_chain_t                  *busy;       /* the piece being sent */
     ngx_chain_t                  *free;
 
+    /* another S3 behind us, ngx_http_s3_gateway.h */
+    ngx_http_s3_gateway_t        *gateway;
+    ngx_http_s3_ask_t            *ask;        /* that this request is, a
+                                                 subrequest of ours */
+
     /* an error page of nginx's replaced by ours */
     ngx_chain_t                  *error_chain;
+
+    s3_complete_t                *parts;      /* a list that is read */
 
     void                         *data;       /* the operation's */
 
@@ -234,6 +275,8 @@ extern ngx_module_t  ngx_http_s3_module;
 char *ngx_http_s3_store_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_s3_path_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+/* The location's name is what is stripped: NGX_CONF_OK, or the complaint. */
+char *ngx_http_s3_mount(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *lcf);
 char *ngx_http_s3_check_memory(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_s3_check_cache(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_s3_check_disk_timeout(ngx_conf_t *cf, void *post, void *data);
@@ -242,29 +285,62 @@ char *ngx_http_s3_check_region(ngx_conf_t *cf, void *post, void *data);
 ngx_http_s3_store_t *ngx_http_s3_find_store(ngx_conf_t *cf, ngx_str_t *name);
 char *ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
     ngx_http_s3_loc_conf_t *conf);
+/* What s3_serve and s3_gateway ask of a location alike. */
+char *ngx_http_s3_check_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
+    ngx_http_s3_loc_conf_t *conf, const char *directive);
 ngx_int_t ngx_http_s3_init_stores(ngx_conf_t *cf,
     ngx_http_s3_main_conf_t *mcf);
 
 
-/* ngx_http_s3_credentials.c: s3_credentials; in a worker, its timers */
+/*
+ * ngx_http_s3_credentials.c: s3_credentials, s3_upstream_credentials; in a
+ * worker, their timers
+ */
 char *ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_s3_upstream_credentials(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 void ngx_http_s3_credentials_start(ngx_http_s3_main_conf_t *mcf,
     ngx_log_t *log);
 
 
-/* ngx_http_s3_health.c: the directive, and its store when all is read */
-char *ngx_http_s3_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-char *ngx_http_s3_merge_health(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
+/* ngx_http_s3_gateway_conf.c: the directive, checks when all is read */
+char *ngx_http_s3_gateway_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+/* The location's answers come through nginx's proxy: NGX_CONF_OK, or none. */
+char *ngx_http_s3_use_proxy(ngx_conf_t *cf);
+/* There is one, and a credential that signs for it. */
+char *ngx_http_s3_check_upstream(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *conf,
+    const char *directive);
+char *ngx_http_s3_check_host(ngx_conf_t *cf, void *post, void *data);
+char *ngx_http_s3_checksums_bucket(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_s3_merge_upstream(ngx_conf_t *cf,
+    ngx_http_s3_upstream_conf_t *prev, ngx_http_s3_upstream_conf_t *conf);
+char *ngx_http_s3_merge_gateway(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
     ngx_http_s3_loc_conf_t *conf);
 
 
 /*
+ * ngx_http_s3_health.c: the directive, and its store when all is read.  path:
+ * what is asked, NGX_OK or NGX_DECLINED (it is no such path); send: reason
+ * NULL is 200.
+ */
+char *ngx_http_s3_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_s3_merge_health(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
+    ngx_http_s3_loc_conf_t *conf);
+ngx_int_t ngx_http_s3_health_path(ngx_str_t *uri, ngx_uint_t *live);
+ngx_int_t ngx_http_s3_health_send(ngx_http_request_t *r, const char *reason,
+    s3_client_health_t *h);
+
+
+/*
  * ngx_http_s3_domain.c: the directive, and a warning where requests for
- * buckets would not come to the server of a location with s3_serve.
+ * buckets would not come to the server of a location of ours.
  */
 char *ngx_http_s3_domain(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-void ngx_http_s3_check_domains(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *conf);
+void ngx_http_s3_check_domains(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *conf,
+    const char *directive);
 
 
 /*
@@ -288,7 +364,12 @@ ngx_int_t ngx_http_s3_server_rewrite_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_s3_preaccess_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_s3_access_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_s3_log_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_s3_precontent_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_s3_content_handler(ngx_http_request_t *r);
+
+/* 1 (and it is logged): nobody has looked at the request's signature. */
+ngx_uint_t ngx_http_s3_no_verdict(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
 
 /* The request's context, made when there is none; NULL without memory. */
 ngx_http_s3_ctx_t *ngx_http_s3_ctx(ngx_http_request_t *r);
@@ -486,11 +567,24 @@ ngx_int_t ngx_http_s3_read_document(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, size_t max, ngx_http_s3_document_pt read);
 
 /*
+ * The same for any body, of which ctx->payload is there.  More than max bytes
+ * where its length is not known: MissingContentLength.
+ */
+ngx_int_t ngx_http_s3_read_whole(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, size_t max, ngx_http_s3_document_pt read);
+
+/* What is done when all has been received: the verdict, then read(). */
+void ngx_http_s3_document_received(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+
+/*
  * Counts size bytes as a document's until the request's pool goes: its memory,
  * or, where it is read as it comes, about that of what is kept of it.  S3_OK,
  * or SlowDown noted in ctx->fail.
  */
 s3_error_e ngx_http_s3_document_reserve(ngx_http_s3_ctx_t *ctx, size_t size);
+/* Likewise as an object's, of s3_memory, which a gateway keeps whole. */
+s3_error_e ngx_http_s3_body_reserve(ngx_http_s3_ctx_t *ctx, size_t size);
 
 /* the sink takes bytes again */
 void ngx_http_s3_receive_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx);
@@ -537,6 +631,9 @@ void ngx_http_s3_commit_condition(ngx_http_s3_ctx_t *ctx,
  *     result    what is answered: rows as they are stored; NGX_OK, NGX_ERROR
  *     answer    sends it, with the time of the verdict in ctx->call
  */
+/* of a source that has become another object since it was looked up */
+#define NGX_HTTP_S3_COPY_ATTEMPTS  5
+
 struct ngx_http_s3_copy_s {
     s3_copy_source_t              source;
     s3_copy_result_t              result;
@@ -557,6 +654,9 @@ struct ngx_http_s3_copy_s {
 
 s3_error_e ngx_http_s3_copy_source(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
+/* All that CopyObject's headers say, with source.  S3_OK, or ctx->fail. */
+s3_error_e ngx_http_s3_copy_request(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
 ngx_int_t ngx_http_s3_copy_find(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     ngx_http_s3_answer_pt found);
 s3_error_e ngx_http_s3_copy_size(ngx_http_request_t *r,
@@ -574,6 +674,15 @@ ngx_int_t ngx_http_s3_copy_answer(ngx_http_request_t *r,
 ngx_int_t ngx_http_s3_copy_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx);
 
 
+/*
+ * ngx_http_s3_upload_part.c: ctx->payload of a part of an upload with that
+ * checksum, as ngx_http_s3_payload_create(); also InvalidRequest: the part
+ * comes with another one.
+ */
+s3_error_e ngx_http_s3_part_payload(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, s3_upload_checksum_t *checksum);
+
+
 /* ngx_http_s3_multipart.c: what the operations of multipart uploads share */
 
 /* The argument uploadId.  S3_OK, or NoSuchUpload noted in ctx->fail. */
@@ -588,6 +697,41 @@ ngx_int_t ngx_http_s3_ask_parts(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 /* s3_multipart_t.checksum: two bytes, algorithm and type as above; or none */
 void ngx_http_s3_upload_checksum(s3_slice_t row,
     s3_upload_checksum_t *checksum);
+/* x-amz-checksum-algorithm and -type of an upload that has been created */
+ngx_int_t ngx_http_s3_add_upload_checksum(ngx_http_request_t *r,
+    s3_upload_checksum_t *checksum);
+
+
+/* 10,000 parts with SHA-256 are 2 MB as SDKs write them */
+#define NGX_HTTP_S3_COMPLETE_MAX  (8 * 1024 * 1024)
+
+/*
+ * ngx_http_s3_complete.c: reads CompleteMultipartUpload's list of parts as it
+ * comes, as ngx_http_s3_read_document() does; read() ends the list.
+ */
+ngx_int_t ngx_http_s3_read_parts(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, s3_complete_t *list,
+    ngx_http_s3_document_pt read);
+/* The address under which the request came.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_http_s3_complete_location(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, ngx_str_t *location);
+
+
+/*
+ * What requests say, as the store has it and a gateway asks it of those that
+ * it passes: NULL, or not S3_OK, with ctx->fail.
+ */
+s3_list_params_t *ngx_http_s3_list_params(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+s3_list_uploads_t *ngx_http_s3_list_uploads_params(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+/* CreateBucket's answer: Location.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_http_s3_add_bucket_location(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+/* DeleteObject: ctx->condition, an If-Match */
+s3_error_e ngx_http_s3_delete_condition(ngx_http_s3_ctx_t *ctx);
+/* DeleteObjects: one of Content-MD5 and a checksum is there. */
+s3_error_e ngx_http_s3_delete_digest(ngx_http_s3_ctx_t *ctx);
 
 
 /* operations: handlers of the content phase, r and ctx are checked */
@@ -631,12 +775,27 @@ ngx_int_t ngx_http_s3_list_multipart_uploads(ngx_http_request_t *r,
 /* any operation that has a row in its table, else NotImplemented */
 ngx_int_t ngx_http_s3_habitual(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
+/* its answer, of a bucket that is there; what an ngx_http_s3_answer_pt
+ * returns */
+ngx_int_t ngx_http_s3_habit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx);
 
 
 /* ngx_http_s3_variables.c, ngx_http_s3_filter.c: init, NGX_OK or NGX_ERROR */
 
 ngx_int_t ngx_http_s3_add_variables(ngx_conf_t *cf);
 void ngx_http_s3_init_filters(void);
+
+/*
+ * ngx_http_s3_filter.c, for filters that hold an answer back.  header: with
+ * ids, to the next filter; an error that is none of ours becomes one.  error:
+ * ctx->fail, headers and document, in place of what was to be answered; the
+ * header is still to be sent.  body: to the next filter.
+ */
+ngx_int_t ngx_http_s3_filter_header(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_filter_error(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
+ngx_int_t ngx_http_s3_filter_body(ngx_http_request_t *r, ngx_chain_t *out);
 
 
 #define ngx_http_s3_slice(s)                                                 \

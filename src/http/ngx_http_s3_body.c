@@ -36,13 +36,15 @@ static void ngx_http_s3_receive_failed(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_int_t rc);
 static size_t ngx_http_s3_document_sink(ngx_http_s3_ctx_t *ctx,
     const u_char *p, size_t len);
-static void ngx_http_s3_document_received(ngx_http_request_t *r,
-    ngx_http_s3_ctx_t *ctx);
-static void ngx_http_s3_document_cleanup(void *data);
+static size_t ngx_http_s3_document_room(ngx_http_s3_ctx_t *ctx);
+static s3_error_e ngx_http_s3_reserve(ngx_http_s3_ctx_t *ctx, size_t size,
+    size_t *used, size_t max);
+static void ngx_http_s3_reserve_cleanup(void *data);
 
 
 /* of this worker */
 static size_t  ngx_http_s3_documents;
+static size_t  ngx_http_s3_bodies;
 
 
 ngx_uint_t
@@ -689,7 +691,16 @@ ngx_http_s3_read_document(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         return ngx_http_s3_send_error(r, ctx);
     }
 
+    return ngx_http_s3_read_whole(r, ctx, max, read);
+}
+
+
+ngx_int_t
+ngx_http_s3_read_whole(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    size_t max, ngx_http_s3_document_pt read)
+{
     ctx->document_read = read;
+    ctx->document_max = max;
 
     r->main->count++;
 
@@ -703,31 +714,58 @@ ngx_http_s3_read_document(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 s3_error_e
 ngx_http_s3_document_reserve(ngx_http_s3_ctx_t *ctx, size_t size)
 {
+    return ngx_http_s3_reserve(ctx, size, &ngx_http_s3_documents,
+                               NGX_HTTP_S3_MAX_DOCUMENTS);
+}
+
+
+s3_error_e
+ngx_http_s3_body_reserve(ngx_http_s3_ctx_t *ctx, size_t size)
+{
+    ngx_http_s3_main_conf_t  *mcf;
+
+    mcf = ngx_http_get_module_main_conf(ctx->request, ngx_http_s3_module);
+
+    return ngx_http_s3_reserve(ctx, size, &ngx_http_s3_bodies, mcf->memory);
+}
+
+
+static s3_error_e
+ngx_http_s3_reserve(ngx_http_s3_ctx_t *ctx, size_t size, size_t *used,
+    size_t max)
+{
     ngx_pool_cleanup_t  *cln;
 
-    if (ngx_http_s3_documents + size > NGX_HTTP_S3_MAX_DOCUMENTS) {
+    if (*used + size > max) {
         return s3_fail(&ctx->fail, S3_ERR_SLOW_DOWN, NULL);
     }
 
-    if (ctx->document_size == 0) {
+    if (ctx->document_size == 0 && ctx->body_size == 0) {
 
         cln = ngx_pool_cleanup_add(ctx->request->pool, 0);
         if (cln == NULL) {
             return s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
         }
 
-        cln->handler = ngx_http_s3_document_cleanup;
+        cln->handler = ngx_http_s3_reserve_cleanup;
         cln->data = ctx;
     }
 
-    ctx->document_size += size;
-    ngx_http_s3_documents += size;
+    *used += size;
+
+    if (used == &ngx_http_s3_bodies) {
+        ctx->body_size += size;
+
+    } else {
+        ctx->document_size += size;
+    }
 
     return S3_OK;
 }
 
 
-/* the decoder has seen to it that there are no more than max bytes */
+/* the decoder has seen to it that there are no more than max bytes, where the
+ * length is known */
 
 static size_t
 ngx_http_s3_document_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
@@ -739,20 +777,24 @@ ngx_http_s3_document_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
 
     pool = ctx->request->pool;
 
+    if (ctx->document_max < len) {
+        (void) s3_fail(&ctx->fail, S3_ERR_MISSING_CONTENT_LENGTH,
+                       "A body of unknown length must not be as large as "
+                       "this one: you must provide its length.");
+        return 0;
+    }
+
+    ctx->document_max -= len;
+
     for (rest = len; rest; rest -= n) {
 
         cl = ctx->document_last;
 
         if (cl == NULL || cl->buf->last == cl->buf->end) {
 
-            size = NGX_HTTP_S3_DOCUMENT_FIRST;
+            size = ngx_http_s3_document_room(ctx);
 
-            if (cl) {
-                size = ngx_min(2 * (cl->buf->end - cl->buf->start),
-                               NGX_HTTP_S3_DOCUMENT_BUFFER);
-            }
-
-            if (ngx_http_s3_document_reserve(ctx, size) != S3_OK) {
+            if (size == 0) {
                 return 0;
             }
 
@@ -790,7 +832,42 @@ ngx_http_s3_document_sink(ngx_http_s3_ctx_t *ctx, const u_char *p, size_t len)
 }
 
 
-static void
+/* size of the next buffer, which is reserved; 0: see ctx->fail */
+
+static size_t
+ngx_http_s3_document_room(ngx_http_s3_ctx_t *ctx)
+{
+    size_t        size;
+    uint64_t      length;
+    s3_error_e    rc;
+    ngx_chain_t  *cl;
+
+    cl = ctx->document_last;
+    length = ctx->payload->body.length;
+
+    if (ctx->body_size && length != S3_BODY_UNKNOWN) {
+
+        /* all of it has been reserved */
+
+        return (size_t) ngx_min(length, NGX_HTTP_S3_DOCUMENT_BUFFER);
+    }
+
+    size = NGX_HTTP_S3_DOCUMENT_FIRST;
+
+    if (cl) {
+        size = ngx_min(2 * (cl->buf->end - cl->buf->start),
+                       NGX_HTTP_S3_DOCUMENT_BUFFER);
+    }
+
+    rc = ctx->operation->body == S3_BODY_DATA
+         ? ngx_http_s3_body_reserve(ctx, size)
+         : ngx_http_s3_document_reserve(ctx, size);
+
+    return rc == S3_OK ? size : 0;
+}
+
+
+void
 ngx_http_s3_document_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     ngx_int_t  rc;
@@ -813,9 +890,10 @@ ngx_http_s3_document_received(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
 
 static void
-ngx_http_s3_document_cleanup(void *data)
+ngx_http_s3_reserve_cleanup(void *data)
 {
     ngx_http_s3_ctx_t  *ctx = data;
 
     ngx_http_s3_documents -= ctx->document_size;
+    ngx_http_s3_bodies -= ctx->body_size;
 }

@@ -104,9 +104,6 @@ static ngx_int_t
 ngx_http_s3_bucket_committed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     int status)
 {
-    u_char     *p;
-    ngx_str_t   location;
-
     if (status != S3_STORE_OK) {
         return ngx_http_s3_failed(ctx, status);
     }
@@ -115,11 +112,25 @@ ngx_http_s3_bucket_committed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         return ngx_http_s3_send_empty(r, ctx, NGX_HTTP_NO_CONTENT);
     }
 
+    if (ngx_http_s3_add_bucket_location(r, ctx) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_s3_send_empty(r, ctx, NGX_HTTP_OK);
+}
+
+
+ngx_int_t
+ngx_http_s3_add_bucket_location(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    u_char     *p;
+    ngx_str_t   location;
+
     /* not headers_out.location, which nginx makes absolute */
 
     p = ngx_pnalloc(r->pool, ctx->target.bucket.len + 1);
     if (p == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_ERROR;
     }
 
     location.data = p;
@@ -128,11 +139,7 @@ ngx_http_s3_bucket_committed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     *p++ = '/';
     ngx_memcpy(p, ctx->target.bucket.data, ctx->target.bucket.len);
 
-    if (ngx_http_s3_add_header(r, "Location", &location) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    return ngx_http_s3_send_empty(r, ctx, NGX_HTTP_OK);
+    return ngx_http_s3_add_header(r, "Location", &location);
 }
 
 

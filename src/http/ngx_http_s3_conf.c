@@ -21,6 +21,8 @@ static char *ngx_http_s3_store_directive(ngx_conf_t *cf, ngx_command_t *dummy,
 static char *ngx_http_s3_store_disk(ngx_conf_t *cf,
     ngx_http_s3_store_t *store, ngx_str_t *value);
 static ngx_uint_t ngx_http_s3_nested(ngx_str_t *dir, ngx_str_t *path);
+static char *ngx_http_s3_merge_serve(ngx_conf_t *cf,
+    ngx_http_s3_loc_conf_t *prev, ngx_http_s3_loc_conf_t *conf);
 static ngx_int_t ngx_http_s3_full_path(ngx_conf_t *cf, ngx_str_t *path);
 static ngx_int_t ngx_http_s3_add_path(ngx_conf_t *cf, ngx_path_t **path,
     char *name, ngx_path_manager_pt manager, void *data);
@@ -497,16 +499,48 @@ ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_s3_loc_conf_t    *lcf = conf;
 
-    ngx_str_t                 *value, *mount;
-    ngx_uint_t                 regex;
-    ngx_http_s3_srv_conf_t    *scf;
+    char                      *rv;
+    ngx_str_t                 *value;
     ngx_http_core_loc_conf_t  *clcf;
 
     if (lcf->store_name.data) {
         return "is duplicate";
     }
 
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler) {
+        return "follows a directive such as \"proxy_pass\", which serves "
+               "this location already; give each a location of its own";
+    }
+
+    if (lcf->gateway == 1) {
+        return "and \"s3_gateway\" cannot be in one location";
+    }
+
+    rv = ngx_http_s3_mount(cf, lcf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
     value = cf->args->elts;
+
+    lcf->store_name = value[1];
+
+    clcf->handler = ngx_http_s3_content_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_s3_mount(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *lcf)
+{
+    ngx_str_t                 *mount;
+    ngx_uint_t                 regex;
+    ngx_http_s3_srv_conf_t    *scf;
+    ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
@@ -523,17 +557,9 @@ ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                "write it in \"location /\" or \"location /storage/\"";
     }
 
-    if (clcf->handler) {
-        return "follows a directive such as \"proxy_pass\", which serves "
-               "this location already; give each a location of its own";
-    }
-
-    lcf->store_name = value[1];
     lcf->mount = clcf->name;
     lcf->file = cf->conf_file->file.name.data;
     lcf->line = cf->conf_file->line;
-
-    clcf->handler = ngx_http_s3_content_handler;
 
     scf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_s3_module);
     scf->serves = 1;
@@ -582,38 +608,51 @@ char *
 ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
     ngx_http_s3_loc_conf_t *conf)
 {
-    ngx_http_core_srv_conf_t  *cscf;
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     conf->error_pages = clcf->error_pages;
 
-    if (conf->store_name.data == NULL) {
-
-        if (conf->health_name.data || prev->health) {
-            return ngx_http_s3_merge_health(cf, prev, conf);
-        }
-
-        /* "if" and "limit_except" within a location of ours */
-
-        if (clcf->noname && prev->store) {
-            conf->store = prev->store;
-            conf->mount = prev->mount;
-            conf->errors = prev->errors;
-            conf->no_pages = prev->no_pages;
-
-            if (conf->no_pages && clcf->error_pages == prev->error_pages) {
-                clcf->error_pages = NULL;
-            }
-
-            if (clcf->lmt_excpt && clcf->handler == NULL) {
-                clcf->handler = ngx_http_s3_content_handler;
-            }
-        }
-
-        return NGX_CONF_OK;
+    if (conf->gateway) {
+        return ngx_http_s3_merge_gateway(cf, prev, conf);
     }
+
+    if (conf->store_name.data) {
+        return ngx_http_s3_merge_serve(cf, prev, conf);
+    }
+
+    if (conf->health_name.data || conf->health_upstream || prev->health) {
+        return ngx_http_s3_merge_health(cf, prev, conf);
+    }
+
+    /* "if" and "limit_except" within a location of ours */
+
+    if (clcf->noname && ngx_http_s3_is_ours(prev)) {
+        conf->store = prev->store;
+        conf->gateway = prev->gateway;
+        conf->mount = prev->mount;
+        conf->errors = prev->errors;
+        conf->no_pages = prev->no_pages;
+
+        if (conf->no_pages && clcf->error_pages == prev->error_pages) {
+            clcf->error_pages = NULL;
+        }
+
+        if (clcf->lmt_excpt && clcf->handler == NULL && conf->store) {
+            clcf->handler = ngx_http_s3_content_handler;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_s3_merge_serve(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
+    ngx_http_s3_loc_conf_t *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
 
     conf->store = ngx_http_s3_find_store(cf, &conf->store_name);
 
@@ -626,13 +665,7 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
         return NGX_CONF_ERROR;
     }
 
-    if (conf->credentials == NULL) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "s3_serve without credentials: nobody could sign a "
-                      "request; add \"s3_credentials FILE;\" in %s:%ui",
-                      conf->file, conf->line);
-        return NGX_CONF_ERROR;
-    }
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (clcf->handler != ngx_http_s3_content_handler) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
@@ -640,6 +673,27 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
                       "and would serve its location instead; give each a "
                       "location of its own in %s:%ui",
                       conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_http_s3_check_location(cf, prev, conf, "s3_serve");
+}
+
+
+char *
+ngx_http_s3_check_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
+    ngx_http_s3_loc_conf_t *conf, const char *directive)
+{
+    ngx_http_core_srv_conf_t  *cscf;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->credentials == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "%s without credentials: nobody could sign a "
+                      "request; add \"s3_credentials FILE;\" in %s:%ui",
+                      directive, conf->file, conf->line);
         return NGX_CONF_ERROR;
     }
 
@@ -654,7 +708,7 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "\"satisfy any\" would let requests in without a "
                       "signature; write \"satisfy all;\" in the location of "
-                      "s3_serve in %s:%ui", conf->file, conf->line);
+                      "%s in %s:%ui", directive, conf->file, conf->line);
         return NGX_CONF_ERROR;
     }
 
@@ -664,8 +718,8 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
         ngx_log_error(NGX_LOG_WARN, cf->log, 0,
                       "nginx drops headers with \"_\" or \".\" in their "
                       "names, metadata and signatures break; add \"include "
-                      "s3_params;\" to the server of s3_serve in %s:%ui",
-                      conf->file, conf->line);
+                      "s3_params;\" to the server of %s in %s:%ui",
+                      directive, conf->file, conf->line);
     }
 
     if (clcf->client_max_body_size != 0
@@ -674,11 +728,12 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
         ngx_log_error(NGX_LOG_WARN, cf->log, 0,
                       "client_max_body_size is %O bytes, S3 allows 5g in one "
                       "upload; add \"include s3_params;\" to the server of "
-                      "s3_serve in %s:%ui",
-                      clcf->client_max_body_size, conf->file, conf->line);
+                      "%s in %s:%ui",
+                      clcf->client_max_body_size, directive, conf->file,
+                      conf->line);
     }
 
-    ngx_http_s3_check_domains(cf, conf);
+    ngx_http_s3_check_domains(cf, conf, directive);
 
     /*
      * "error_page 500 502 503 504 /50x.html;" stands in most servers and is

@@ -71,7 +71,10 @@ ngx_http_s3_copy_source(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     }
 
     if (s3_copy_source_parse(r->pool, &h->value, &copy->source, &ctx->fail)
-        != S3_OK)
+        != S3_OK
+        || (ctx->gateway == NULL
+            && s3_copy_source_unversioned(&copy->source, &ctx->fail)
+               != S3_OK))
     {
         return ctx->fail.error;
     }

@@ -19,9 +19,6 @@
 #include "s3_metadata.h"
 
 
-#define NGX_HTTP_S3_COPY_ATTEMPTS  5
-
-
 static s3_error_e ngx_http_s3_copy_headers(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static ngx_int_t ngx_http_s3_copy_decide(ngx_http_request_t *r,
@@ -39,7 +36,28 @@ static ngx_int_t ngx_http_s3_copy_committed(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_s3_copy_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
+    if (ngx_http_s3_copy_request(r, ctx) != S3_OK) {
+        return ngx_http_s3_send_error(r, ctx);
+    }
+
+    if (!ngx_http_s3_writable(r, ctx)) {
+        return ngx_http_s3_send_error(r, ctx);
+    }
+
+    return ngx_http_s3_copy_find(r, ctx, ngx_http_s3_copy_decide);
+}
+
+
+s3_error_e
+ngx_http_s3_copy_request(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    ngx_uint_t         i;
     s3_copy_source_t  *source;
+
+    static const char  *changes[] = {
+        "x-amz-storage-class", "x-amz-website-redirect-location",
+        "x-amz-server-side-encryption"
+    };
 
     if (s3_condition_write(ctx->headers.elts, ctx->headers.nelts,
                            &ctx->condition, &ctx->fail)
@@ -47,18 +65,24 @@ ngx_http_s3_copy_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         || ngx_http_s3_copy_source(r, ctx) != S3_OK
         || ngx_http_s3_copy_headers(r, ctx) != S3_OK)
     {
-        return ngx_http_s3_send_error(r, ctx);
+        return ctx->fail.error;
     }
 
     source = &ctx->copy->source;
 
-    /*
-     * A storage class is a change for S3 although it be the same again, see
-     * github.com/minio/minio, issue 9357
-     */
+    /* each is a change for S3 although it be the same again, see
+     * github.com/minio/minio, issue 9357 */
+
+    for (i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        if (s3_header_find(ctx->headers.elts, ctx->headers.nelts, changes[i],
+                           ngx_strlen(changes[i]), NULL))
+        {
+            return S3_OK;
+        }
+    }
 
     if (!ctx->copy->replace
-        && ngx_http_s3_header_in(ctx, "x-amz-storage-class") == NULL
+        && (source->version.data == NULL || ctx->gateway == NULL)
         && source->bucket.len == ctx->target.bucket.len
         && ngx_memcmp(source->bucket.data, ctx->target.bucket.data,
                       source->bucket.len)
@@ -70,19 +94,14 @@ ngx_http_s3_copy_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         /* another checksum is no change: so does S3
          * (github.com/scality/cloudserver, pull request 6188) */
 
-        return ngx_http_s3_refuse(r, ctx, S3_ERR_INVALID_REQUEST,
-                                  "This copy request is illegal because it "
-                                  "is trying to copy an object to itself "
-                                  "without changing the object's metadata, "
-                                  "storage class, website redirect location "
-                                  "or encryption attributes.");
+        return s3_fail(&ctx->fail, S3_ERR_INVALID_REQUEST,
+                       "This copy request is illegal because it is trying to "
+                       "copy an object to itself without changing the "
+                       "object's metadata, storage class, website redirect "
+                       "location or encryption attributes.");
     }
 
-    if (!ngx_http_s3_writable(r, ctx)) {
-        return ngx_http_s3_send_error(r, ctx);
-    }
-
-    return ngx_http_s3_copy_find(r, ctx, ngx_http_s3_copy_decide);
+    return S3_OK;
 }
 
 

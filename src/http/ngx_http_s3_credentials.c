@@ -1,18 +1,29 @@
 
 /*
  * s3_credentials: keys from a file, which each worker looks at again, or from
- * the environment, which is the master's for as long as it lives.
+ * the environment, which is the master's for as long as it lives.  And
+ * s3_upstream_credentials, what a gateway signs with.
  */
 
 
 #include "ngx_http_s3.h"
 
 
-static ngx_int_t ngx_http_s3_credentials_env(ngx_conf_t *cf,
-    ngx_http_s3_credentials_t *c);
+static ngx_http_s3_credentials_t *ngx_http_s3_credentials_add(ngx_conf_t *cf,
+    s3_credentials_t *set);
+static s3_credentials_t *ngx_http_s3_credentials_env(ngx_conf_t *cf,
+    const char *names[][2], ngx_uint_t n, const char *directive,
+    ngx_str_t *upstream);
 static ngx_int_t ngx_http_s3_keep_env(ngx_conf_t *cf, const char *name);
 static void ngx_http_s3_credentials_cleanup(void *data);
 static void ngx_http_s3_refresh_handler(ngx_event_t *ev);
+
+
+static const char  *ngx_http_s3_env[][2] = {
+    { "S3_ACCESS_KEY", "S3_SECRET_KEY" },
+    { "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY" },
+    { "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD" }
+};
 
 
 char *
@@ -23,7 +34,8 @@ ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_str_t                   *value, path, s;
     ngx_msec_t                   refresh;
     ngx_uint_t                   i, env;
-    ngx_pool_cleanup_t          *cln;
+    s3_credentials_t            *set;
+    s3_credentials_stamp_t       stamp;
     ngx_http_s3_main_conf_t     *mcf;
     ngx_http_s3_credentials_t   *c, **cp;
     char                         err[S3_CREDENTIALS_TEXT];
@@ -88,45 +100,42 @@ ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
-    c = ngx_pcalloc(cf->pool, sizeof(ngx_http_s3_credentials_t));
+    warning[0] = '\0';
+
+    if (env) {
+        set = ngx_http_s3_credentials_env(cf, ngx_http_s3_env,
+                                          sizeof(ngx_http_s3_env)
+                                          / sizeof(ngx_http_s3_env[0]),
+                                          "s3_credentials", NULL);
+
+    } else {
+        set = s3_credentials_load((char *) path.data, &stamp, err, warning);
+
+        if (set == NULL) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "credentials not loaded: %s; the file holds "
+                               "one JSON object a line with \"access_key\" "
+                               "and \"secret_key\", which s3-credential "
+                               "writes", err);
+        }
+    }
+
+    if (set == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    c = ngx_http_s3_credentials_add(cf, set);
     if (c == NULL) {
         return NGX_CONF_ERROR;
     }
 
     c->path = path;
     c->refresh = refresh;
-
     c->env = env;
 
-    warning[0] = '\0';
-
-    if (env) {
-        if (ngx_http_s3_credentials_env(cf, c) != NGX_OK) {
-            return NGX_CONF_ERROR;
-        }
-
-    } else {
-        c->set = s3_credentials_load((char *) path.data, &c->stamp, err,
-                                     warning);
-
-        if (c->set == NULL) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "credentials not loaded: %s; the file holds "
-                               "one JSON object a line with \"access_key\" "
-                               "and \"secret_key\", which s3-credential "
-                               "writes", err);
-            return NGX_CONF_ERROR;
-        }
+    if (!env) {
+        c->stamp = stamp;
     }
-
-    cln = ngx_pool_cleanup_add(cf->pool, 0);
-    if (cln == NULL) {
-        s3_credentials_release(c->set);
-        return NGX_CONF_ERROR;
-    }
-
-    cln->handler = ngx_http_s3_credentials_cleanup;
-    cln->data = c;
 
     if (warning[0]) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0, "%s", warning);
@@ -145,23 +154,98 @@ ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 /*
+ * "env", or the name of a line in the location's file, which may stand below
+ * this directive: it is looked for when all is read.
+ */
+
+char *
+ngx_http_s3_upstream_credentials(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_s3_loc_conf_t     *lcf = conf;
+
+    ngx_str_t                  *value;
+    s3_credentials_t           *set;
+    ngx_http_s3_credentials_t  *c;
+
+    static const char  *names[][2] = {
+        { "S3_UPSTREAM_ACCESS_KEY", "S3_UPSTREAM_SECRET_KEY" }
+    };
+
+    if (lcf->upstream.credential.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0 || value[1].len > S3_UPSTREAM_NAME_MAX) {
+        return "has no name; write that of a line with \"type\": "
+               "\"upstream\" in the file of s3_credentials, or \"env\"";
+    }
+
+    lcf->upstream.credential = value[1];
+
+    if (value[1].len != 3 || ngx_strncmp(value[1].data, "env", 3) != 0) {
+        return NGX_CONF_OK;
+    }
+
+    set = ngx_http_s3_credentials_env(cf, names, 1,
+                                      "s3_upstream_credentials", &value[1]);
+    if (set == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    c = ngx_http_s3_credentials_add(cf, set);
+    if (c == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    c->env = 1;
+    lcf->upstream.env = c;
+
+    return NGX_CONF_OK;
+}
+
+
+/* the set goes with the cycle's pool */
+
+static ngx_http_s3_credentials_t *
+ngx_http_s3_credentials_add(ngx_conf_t *cf, s3_credentials_t *set)
+{
+    ngx_pool_cleanup_t         *cln;
+    ngx_http_s3_credentials_t  *c;
+
+    c = ngx_pcalloc(cf->pool, sizeof(ngx_http_s3_credentials_t));
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+
+    if (c == NULL || cln == NULL) {
+        s3_credentials_release(set);
+        return NULL;
+    }
+
+    c->set = set;
+
+    cln->handler = ngx_http_s3_credentials_cleanup;
+    cln->data = c;
+
+    return c;
+}
+
+
+/*
  * The first of the pairs that is there.  Half a pair is a mistake, not a pair
  * to be passed over: somebody else's keys would be good instead.
  */
 
-static ngx_int_t
-ngx_http_s3_credentials_env(ngx_conf_t *cf, ngx_http_s3_credentials_t *c)
+static s3_credentials_t *
+ngx_http_s3_credentials_env(ngx_conf_t *cf, const char *names[][2],
+    ngx_uint_t n, const char *directive, ngx_str_t *upstream)
 {
-    ngx_str_t    access, secret;
-    ngx_uint_t   i;
+    ngx_str_t          access, secret;
+    ngx_uint_t         i;
+    s3_credentials_t  *set;
 
-    static const char  *names[][2] = {
-        { "S3_ACCESS_KEY", "S3_SECRET_KEY" },
-        { "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY" },
-        { "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD" }
-    };
-
-    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    for (i = 0; i < n; i++) {
 
         access.data = (u_char *) getenv(names[i][0]);
         secret.data = (u_char *) getenv(names[i][1]);
@@ -175,41 +259,50 @@ ngx_http_s3_credentials_env(ngx_conf_t *cf, ngx_http_s3_credentials_t *c)
 
         if (access.len == 0 || secret.len == 0) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"s3_credentials env\": %s is set in nginx's "
+                               "\"%s env\": %s is set in nginx's "
                                "environment, %s is not; set both or none",
-                               names[i][access.len == 0],
+                               directive, names[i][access.len == 0],
                                names[i][access.len != 0]);
-            return NGX_ERROR;
+            return NULL;
         }
 
-        c->set = s3_credentials_pair(&access, &secret, NULL);
+        set = s3_credentials_pair(&access, &secret, upstream);
 
-        if (c->set == NULL) {
+        if (set == NULL) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"s3_credentials env\": %s must have 1 to "
+                               "\"%s env\": %s must have 1 to "
                                "128 printable characters without space, "
                                "comma and equals sign, %s 1 to 128 bytes",
-                               names[i][0], names[i][1]);
-            return NGX_ERROR;
+                               directive, names[i][0], names[i][1]);
+            return NULL;
         }
 
         if (ngx_http_s3_keep_env(cf, names[i][0]) != NGX_OK
             || ngx_http_s3_keep_env(cf, names[i][1]) != NGX_OK)
         {
-            s3_credentials_release(c->set);
-            return NGX_ERROR;
+            s3_credentials_release(set);
+            return NULL;
         }
 
-        return NGX_OK;
+        return set;
+    }
+
+    if (upstream) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%s env\" finds no keys in nginx's "
+                           "environment; set %s and %s",
+                           directive, names[0][0], names[0][1]);
+        return NULL;
     }
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "\"s3_credentials env\" finds no keys in nginx's "
+                       "\"%s env\" finds no keys in nginx's "
                        "environment; set S3_ACCESS_KEY and S3_SECRET_KEY (or "
                        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-                       "MINIO_ROOT_USER and MINIO_ROOT_PASSWORD)");
+                       "MINIO_ROOT_USER and MINIO_ROOT_PASSWORD)",
+                       directive);
 
-    return NGX_ERROR;
+    return NULL;
 }
 
 

@@ -16,14 +16,10 @@ ngx_int_t
 ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     u_char        if_match[20];
-    ngx_str_t     header;
     s3_call_t    *call;
     s3_commit_t   commit;
 
-    if (s3_condition_write(ctx->headers.elts, ctx->headers.nelts,
-                           &ctx->condition, &ctx->fail)
-        != S3_OK)
-    {
+    if (ngx_http_s3_delete_condition(ctx) != S3_OK) {
         return ngx_http_s3_send_error(r, ctx);
     }
 
@@ -49,14 +45,6 @@ ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
                                                  if_match);
         break;
 
-    case S3_CONDITION_ABSENT:
-        ngx_str_set(&header, "If-None-Match");
-
-        (void) s3_fail(&ctx->fail, S3_ERR_NOT_IMPLEMENTED, NULL);
-        s3_fail_element(&ctx->fail, "Header", &header);
-
-        return ngx_http_s3_send_error(r, ctx);
-
     default:
         break;
     }
@@ -66,6 +54,31 @@ ngx_http_s3_delete_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     return ngx_http_s3_asked(r, ctx,
                              s3_client_commit(ngx_http_s3_client(r), call,
                                               &commit));
+}
+
+
+s3_error_e
+ngx_http_s3_delete_condition(ngx_http_s3_ctx_t *ctx)
+{
+    ngx_str_t  header;
+
+    if (s3_condition_write(ctx->headers.elts, ctx->headers.nelts,
+                           &ctx->condition, &ctx->fail)
+        != S3_OK)
+    {
+        return ctx->fail.error;
+    }
+
+    if (ctx->condition.type != S3_CONDITION_ABSENT) {
+        return S3_OK;
+    }
+
+    ngx_str_set(&header, "If-None-Match");
+
+    (void) s3_fail(&ctx->fail, S3_ERR_NOT_IMPLEMENTED, NULL);
+    s3_fail_element(&ctx->fail, "Header", &header);
+
+    return S3_ERR_NOT_IMPLEMENTED;
 }
 
 

@@ -39,7 +39,6 @@ struct ngx_http_s3_delete_s {
 };
 
 
-static ngx_uint_t ngx_http_s3_delete_has_digest(ngx_http_s3_ctx_t *ctx);
 static ngx_int_t ngx_http_s3_delete_read(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static ngx_int_t ngx_http_s3_delete_begin(ngx_http_request_t *r,
@@ -57,18 +56,8 @@ static void ngx_http_s3_delete_cancel(ngx_http_s3_ctx_t *ctx);
 ngx_int_t
 ngx_http_s3_delete_objects(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    if (!ngx_http_s3_delete_has_digest(ctx)) {
-
-        /*
-         * The words of S3 today.  A payload hash in x-amz-content-sha256 does
-         * not count, signed as it may be (github.com/awslabs/aws-sdk-swift,
-         * issue 792, shows such a request refused; versitygw's issue 1040 has
-         * the document).
-         */
-
-        return ngx_http_s3_refuse(r, ctx, S3_ERR_INVALID_REQUEST,
-                                  "Missing required header for this request: "
-                                  "Content-MD5 OR x-amz-checksum-*");
+    if (ngx_http_s3_delete_digest(ctx) != S3_OK) {
+        return ngx_http_s3_send_error(r, ctx);
     }
 
     if (!ngx_http_s3_writable(r, ctx)) {
@@ -82,8 +71,8 @@ ngx_http_s3_delete_objects(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
 /* Content-MD5, or a checksum in a header or in the trailer */
 
-static ngx_uint_t
-ngx_http_s3_delete_has_digest(ngx_http_s3_ctx_t *ctx)
+s3_error_e
+ngx_http_s3_delete_digest(ngx_http_s3_ctx_t *ctx)
 {
     ngx_uint_t    i;
     s3_header_t  *h;
@@ -97,11 +86,19 @@ ngx_http_s3_delete_has_digest(ngx_http_s3_ctx_t *ctx)
             || s3_checksum_by_header((char *) h[i].name.data, h[i].name.len)
                != S3_CHECKSUM_NONE)
         {
-            return 1;
+            return S3_OK;
         }
     }
 
-    return 0;
+    /*
+     * The words of S3 today.  A payload hash in x-amz-content-sha256 does not
+     * count, signed as it may be (github.com/awslabs/aws-sdk-swift, issue 792,
+     * shows such a request refused; versitygw's issue 1040 has the document).
+     */
+
+    return s3_fail(&ctx->fail, S3_ERR_INVALID_REQUEST,
+                   "Missing required header for this request: "
+                   "Content-MD5 OR x-amz-checksum-*");
 }
 
 

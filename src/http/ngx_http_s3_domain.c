@@ -163,7 +163,8 @@ invalid:
  */
 
 void
-ngx_http_s3_check_domains(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *conf)
+ngx_http_s3_check_domains(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *conf,
+    const char *directive)
 {
     ngx_str_t                 *domain;
     ngx_uint_t                 i;
@@ -190,8 +191,8 @@ ngx_http_s3_check_domains(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *conf)
         ngx_log_error(NGX_LOG_WARN, cf->log, 0,
                       "no server_name covers \"*.%V\" of s3_domain: requests "
                       "for buckets go to another server; add it to the "
-                      "server_name of s3_serve in %s:%ui",
-                      &domain[i], conf->file, conf->line);
+                      "server_name of %s in %s:%ui",
+                      &domain[i], directive, conf->file, conf->line);
     }
 }
 

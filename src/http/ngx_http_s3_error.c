@@ -39,25 +39,25 @@ ngx_http_s3_send_error(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     size_t             size;
     ngx_int_t          rc;
-    ngx_str_t          text;
+    ngx_str_t          code, text;
     ngx_uint_t         level;
     ngx_chain_t       *out, *cl;
-    const s3_error_t  *e;
+    s3_error_t         e;
 
-    e = s3_error(ctx->fail.error);
+    s3_failure(&ctx->fail, &e);
 
     level = NGX_LOG_INFO;
 
-    if (e->status >= NGX_HTTP_INTERNAL_SERVER_ERROR
-        && e->status != NGX_HTTP_NOT_IMPLEMENTED)
+    if (e.status >= NGX_HTTP_INTERNAL_SERVER_ERROR
+        && e.status != NGX_HTTP_NOT_IMPLEMENTED)
     {
         level = NGX_LOG_ERR;
     }
 
-    text = ngx_http_s3_log_text(r->pool, ctx->fail.message.len
-                                         ? &ctx->fail.message : &e->message);
+    code = ngx_http_s3_log_text(r->pool, &e.code);
+    text = ngx_http_s3_log_text(r->pool, &e.message);
 
-    ngx_log_error(level, r->connection->log, 0, "s3 %V: %V", &e->code, &text);
+    ngx_log_error(level, r->connection->log, 0, "s3 %V: %V", &code, &text);
 
     ctx->own = 1;
 
@@ -83,11 +83,11 @@ ngx_http_s3_send_error(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         r->keepalive = 0;
     }
 
-    r->headers_out.status = e->status;
+    r->headers_out.status = e.status;
     r->headers_out.status_line.len = 0;
     r->disable_not_modified = 1;
 
-    if (e->status == NGX_HTTP_NOT_MODIFIED) {
+    if (e.status == NGX_HTTP_NOT_MODIFIED) {
         rc = ngx_http_send_header(r);
 
         if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {

@@ -328,8 +328,6 @@ static ngx_int_t
 ngx_http_s3_get_part(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     s3_object_t *object)
 {
-    u_char                  *p;
-    ngx_str_t                total, number;
     ngx_uint_t               i;
     ngx_http_s3_get_part_t  *part;
 
@@ -370,24 +368,8 @@ ngx_http_s3_get_part(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         return ngx_http_s3_failed(ctx, S3_STORE_DAMAGED);
     }
 
-    p = ngx_pnalloc(r->pool, 2 * NGX_INT32_LEN);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    total.data = p;
-    total.len = ngx_sprintf(p, "%ui", part->total ? part->total : 1) - p;
-
-    p += NGX_INT32_LEN;
-
-    number.data = p;
-    number.len = ngx_sprintf(p, "%ui", part->number) - p;
-
-    (void) s3_fail(&ctx->fail, S3_ERR_INVALID_PART_NUMBER, NULL);
-    s3_fail_element(&ctx->fail, "ActualPartCount", &total);
-    s3_fail_element(&ctx->fail, "PartNumberRequested", &number);
-
-    return NGX_DECLINED;
+    return s3_fail_part(r->pool, part->number, part->total, &ctx->fail)
+           == S3_ERR_INVALID_PART_NUMBER ? NGX_DECLINED : NGX_ERROR;
 }
 
 

@@ -31,6 +31,7 @@ typedef struct {
 } ngx_http_s3_habitual_t;
 
 
+static void *ngx_http_s3_habit_of(ngx_http_s3_ctx_t *ctx);
 static ngx_int_t ngx_http_s3_habitual_answer(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, int status);
 static void ngx_http_s3_habitual_acl(s3_xml_t *x, s3_owner_t *owner);
@@ -126,22 +127,15 @@ static const ngx_http_s3_habitual_t  ngx_http_s3_habits[] = {
 ngx_int_t
 ngx_http_s3_habitual(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    int                            status;
-    s3_call_t                     *call;
-    s3_client_t                   *client;
-    const ngx_http_s3_habitual_t  *h;
+    int           status;
+    s3_call_t    *call;
+    s3_client_t  *client;
 
-    for (h = ngx_http_s3_habits; h->op != S3_OP_NONE; h++) {
-        if (h->op == ctx->operation->id) {
-            break;
-        }
-    }
+    ctx->data = ngx_http_s3_habit_of(ctx);
 
-    if (h->op == S3_OP_NONE) {
+    if (ctx->data == NULL) {
         return ngx_http_s3_refuse(r, ctx, S3_ERR_NOT_IMPLEMENTED, NULL);
     }
-
-    ctx->data = (void *) h;
 
     client = ngx_http_s3_client(r);
     status = s3_client_state(client);
@@ -161,6 +155,37 @@ ngx_http_s3_habitual(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     }
 
     return ngx_http_s3_asked(r, ctx, status);
+}
+
+
+ngx_int_t
+ngx_http_s3_habit(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    ctx->data = ngx_http_s3_habit_of(ctx);
+
+    if (ctx->data == NULL) {
+        (void) s3_fail(&ctx->fail, S3_ERR_NOT_IMPLEMENTED, NULL);
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_s3_habitual_answer(r, ctx, S3_STORE_OK);
+}
+
+
+/* NULL: it has none */
+
+static void *
+ngx_http_s3_habit_of(ngx_http_s3_ctx_t *ctx)
+{
+    const ngx_http_s3_habitual_t  *h;
+
+    for (h = ngx_http_s3_habits; h->op != S3_OP_NONE; h++) {
+        if (h->op == ctx->operation->id) {
+            return (void *) h;
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -210,11 +235,6 @@ ngx_http_s3_habitual_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 static void
 ngx_http_s3_habitual_acl(s3_xml_t *x, s3_owner_t *owner)
 {
-    ngx_str_t  id;
-
-    id.data = owner->id;
-    id.len = sizeof(owner->id);
-
     s3_owner_write(x, owner);
 
     s3_xml_open(x, "AccessControlList");
@@ -225,7 +245,7 @@ ngx_http_s3_habitual_acl(s3_xml_t *x, s3_owner_t *owner)
     s3_xml_open(x, "Grantee "
                    "xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" "
                    "xsi:type=\"CanonicalUser\"");
-    s3_xml_text(x, "ID", &id);
+    s3_xml_text(x, "ID", &owner->id);
     s3_xml_text(x, "DisplayName", &owner->display_name);
     s3_xml_close(x, "Grantee");
 

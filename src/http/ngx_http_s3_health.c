@@ -1,7 +1,8 @@
 
 /*
  * s3_health NAME: whether the store NAME serves, for load balancers, for
- * orchestrators and for "mc ready".  The end of the path says what is asked:
+ * orchestrators and for "mc ready"; without NAME whether an upstream does,
+ * see ngx_http_s3_gateway_health.c.  The end of the path says what is asked:
  *
  *     .../live           200 as long as a worker answers
  *     .../ready          the store process answers, and data can be read
@@ -34,7 +35,7 @@ static const char *ngx_http_s3_health_reason(ngx_http_s3_health_e what,
     s3_client_health_t *h);
 static ngx_int_t ngx_http_s3_health_number(ngx_http_request_t *r,
     const char *name, ngx_uint_t n);
-static ngx_int_t ngx_http_s3_health_send(ngx_http_request_t *r,
+static ngx_int_t ngx_http_s3_health_answer(ngx_http_request_t *r,
     ngx_uint_t status, const char *reason, s3_client_health_t *h);
 
 
@@ -46,8 +47,22 @@ ngx_http_s3_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_str_t                 *value;
     ngx_http_core_loc_conf_t  *clcf;
 
-    if (lcf->health_name.data) {
+    if (lcf->health_name.data || lcf->health_upstream) {
         return "is duplicate";
+    }
+
+    lcf->file = cf->conf_file->file.name.data;
+    lcf->line = cf->conf_file->line;
+
+    if (cf->args->nelts == 1) {
+
+        if (lcf->gateway == 1) {
+            return "and \"s3_gateway\" cannot be in one location; give it a "
+                   "location of its own, such as \"location = /healthz\"";
+        }
+
+        lcf->health_upstream = 1;
+        return ngx_http_s3_use_proxy(cf);
     }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
@@ -61,8 +76,6 @@ ngx_http_s3_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     value = cf->args->elts;
 
     lcf->health_name = value[1];
-    lcf->file = cf->conf_file->file.name.data;
-    lcf->line = cf->conf_file->line;
 
     clcf->handler = ngx_http_s3_health_handler;
 
@@ -77,6 +90,10 @@ ngx_http_s3_merge_health(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->health_upstream) {
+        return ngx_http_s3_check_upstream(cf, conf, "s3_health");
+    }
 
     if (conf->health_name.data == NULL) {
 
@@ -197,7 +214,31 @@ ngx_http_s3_health_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_s3_health_send(r, status, reason, &h);
+    return ngx_http_s3_health_answer(r, status, reason, &h);
+}
+
+
+ngx_int_t
+ngx_http_s3_health_path(ngx_str_t *uri, ngx_uint_t *live)
+{
+    ngx_http_s3_health_e  what;
+
+    if (ngx_http_s3_health_asked(uri, &what) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    *live = (what == NGX_HTTP_S3_HEALTH_LIVE);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_s3_health_send(ngx_http_request_t *r, const char *reason,
+    s3_client_health_t *h)
+{
+    return ngx_http_s3_health_answer(r, reason ? NGX_HTTP_SERVICE_UNAVAILABLE
+                                               : NGX_HTTP_OK, reason, h);
 }
 
 
@@ -281,7 +322,7 @@ ngx_http_s3_health_number(ngx_http_request_t *r, const char *name,
 
 
 static ngx_int_t
-ngx_http_s3_health_send(ngx_http_request_t *r, ngx_uint_t status,
+ngx_http_s3_health_answer(ngx_http_request_t *r, ngx_uint_t status,
     const char *reason, s3_client_health_t *h)
 {
     size_t        size;

@@ -18,48 +18,21 @@ ngx_int_t
 ngx_http_s3_list_objects(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     int                status;
-    s3_list_e          type;
     s3_client_t       *client;
     s3_list_query_t    query;
     s3_list_params_t  *params;
 
-    params = ngx_pcalloc(r->pool, sizeof(s3_list_params_t));
-    if (params == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    params = ngx_http_s3_list_params(r, ctx);
+
+    if (params == NULL
+        || s3_list_after(r->pool, params, &ctx->fail) != S3_OK)
+    {
+        return ngx_http_s3_send_error(r, ctx);
     }
 
     ctx->data = params;
 
-    switch (ctx->operation->id) {
-
-    case S3_OP_LIST_OBJECTS:
-        type = S3_LIST_V1;
-        break;
-
-    case S3_OP_LIST_OBJECT_VERSIONS:
-        type = S3_LIST_VERSIONS;
-        break;
-
-    default:
-        type = S3_LIST_V2;
-        break;
-    }
-
-    if (s3_list_parse(r->pool, &ctx->target, type, params, &ctx->fail)
-        != S3_OK)
-    {
-        return ngx_http_s3_send_error(r, ctx);
-    }
-
-    if (!ngx_http_s3_list_attributes(ctx)) {
-        return ngx_http_s3_send_error(r, ctx);
-    }
-
-    /* longer than any key: no key begins with it or is divided by it */
-
-    if (params->prefix.len > S3_KEY_MAX || params->delimiter.len > S3_KEY_MAX
-        || params->after.len > S3_KEY_MAX)
-    {
+    if (params->after.len > S3_KEY_MAX) {
         return ngx_http_s3_refuse(r, ctx, S3_ERR_KEY_TOO_LONG, NULL);
     }
 
@@ -82,6 +55,52 @@ ngx_http_s3_list_objects(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     }
 
     return ngx_http_s3_asked(r, ctx, status);
+}
+
+
+s3_list_params_t *
+ngx_http_s3_list_params(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    s3_list_e          type;
+    s3_list_params_t  *params;
+
+    params = ngx_pcalloc(r->pool, sizeof(s3_list_params_t));
+    if (params == NULL) {
+        (void) s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
+        return NULL;
+    }
+
+    switch (ctx->operation->id) {
+
+    case S3_OP_LIST_OBJECTS:
+        type = S3_LIST_V1;
+        break;
+
+    case S3_OP_LIST_OBJECT_VERSIONS:
+        type = S3_LIST_VERSIONS;
+        break;
+
+    default:
+        type = S3_LIST_V2;
+        break;
+    }
+
+    if (s3_list_parse(&ctx->target, type, params, &ctx->fail) != S3_OK
+        || !ngx_http_s3_list_attributes(ctx))
+    {
+        return NULL;
+    }
+
+    /* longer than any key: no key begins with it or is divided by it */
+
+    if (params->prefix.len > S3_KEY_MAX || params->delimiter.len > S3_KEY_MAX
+        || params->start_after.len > S3_KEY_MAX)
+    {
+        (void) s3_fail(&ctx->fail, S3_ERR_KEY_TOO_LONG, NULL);
+        return NULL;
+    }
+
+    return params;
 }
 
 

@@ -20,26 +20,13 @@ ngx_http_s3_list_multipart_uploads(ngx_http_request_t *r,
     s3_list_uploads_t  *list;
     s3_upload_query_t   query;
 
-    list = ngx_pcalloc(r->pool, sizeof(s3_list_uploads_t));
-    if (list == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    list = ngx_http_s3_list_uploads_params(r, ctx);
 
-    ctx->data = list;
-
-    if (s3_list_uploads_parse(r->pool, &ctx->target, list, &ctx->fail)
-        != S3_OK)
-    {
+    if (list == NULL || s3_list_uploads_after(list, &ctx->fail) != S3_OK) {
         return ngx_http_s3_send_error(r, ctx);
     }
 
-    /* longer than any key: no key begins with it or is divided by it */
-
-    if (list->prefix.len > S3_KEY_MAX || list->delimiter.len > S3_KEY_MAX
-        || list->key_marker.len > S3_KEY_MAX)
-    {
-        return ngx_http_s3_refuse(r, ctx, S3_ERR_KEY_TOO_LONG, NULL);
-    }
+    ctx->data = list;
 
     ngx_memzero(&query, sizeof(s3_upload_query_t));
 
@@ -62,6 +49,36 @@ ngx_http_s3_list_multipart_uploads(ngx_http_request_t *r,
     }
 
     return ngx_http_s3_asked(r, ctx, status);
+}
+
+
+s3_list_uploads_t *
+ngx_http_s3_list_uploads_params(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    s3_list_uploads_t  *list;
+
+    list = ngx_pcalloc(r->pool, sizeof(s3_list_uploads_t));
+    if (list == NULL) {
+        (void) s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
+        return NULL;
+    }
+
+    if (s3_list_uploads_parse(r->pool, &ctx->target, list, &ctx->fail)
+        != S3_OK)
+    {
+        return NULL;
+    }
+
+    /* longer than any key: no key begins with it or is divided by it */
+
+    if (list->prefix.len > S3_KEY_MAX || list->delimiter.len > S3_KEY_MAX
+        || list->key_marker.len > S3_KEY_MAX)
+    {
+        (void) s3_fail(&ctx->fail, S3_ERR_KEY_TOO_LONG, NULL);
+        return NULL;
+    }
+
+    return list;
 }
 
 

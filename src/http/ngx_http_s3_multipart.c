@@ -114,6 +114,36 @@ ngx_http_s3_upload_checksum(s3_slice_t row, s3_upload_checksum_t *checksum)
 
 
 ngx_int_t
+ngx_http_s3_add_upload_checksum(ngx_http_request_t *r,
+    s3_upload_checksum_t *checksum)
+{
+    ngx_str_t  value;
+
+    if (checksum->algorithm == S3_CHECKSUM_NONE) {
+        return NGX_OK;
+    }
+
+    value.data = (u_char *) s3_checksum_info(checksum->algorithm)->name;
+    value.len = ngx_strlen(value.data);
+
+    if (ngx_http_s3_add_header(r, "x-amz-checksum-algorithm", &value)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (checksum->composite) {
+        ngx_str_set(&value, "COMPOSITE");
+
+    } else {
+        ngx_str_set(&value, "FULL_OBJECT");
+    }
+
+    return ngx_http_s3_add_header(r, "x-amz-checksum-type", &value);
+}
+
+
+ngx_int_t
 ngx_http_s3_create_multipart_upload(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx)
 {
@@ -199,7 +229,7 @@ ngx_http_s3_created(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx, int status)
 {
     size_t                 size;
     u_char                 text[S3_UPLOAD_ID_TEXT];
-    ngx_str_t              upload_id, value;
+    ngx_str_t              upload_id;
     ngx_chain_t           *out;
     ngx_http_s3_create_t  *create;
 
@@ -217,30 +247,8 @@ ngx_http_s3_created(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx, int status)
 
     create = ctx->data;
 
-    if (create->checksum.algorithm != S3_CHECKSUM_NONE) {
-
-        value.data = (u_char *)
-                     s3_checksum_info(create->checksum.algorithm)->name;
-        value.len = ngx_strlen(value.data);
-
-        if (ngx_http_s3_add_header(r, "x-amz-checksum-algorithm", &value)
-            != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        if (create->checksum.composite) {
-            ngx_str_set(&value, "COMPOSITE");
-
-        } else {
-            ngx_str_set(&value, "FULL_OBJECT");
-        }
-
-        if (ngx_http_s3_add_header(r, "x-amz-checksum-type", &value)
-            != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+    if (ngx_http_s3_add_upload_checksum(r, &create->checksum) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     (void) ngx_hex_dump(text, create->upload_id, S3_UPLOAD_ID_LEN);

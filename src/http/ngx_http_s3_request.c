@@ -6,7 +6,7 @@
  */
 
 
-#include "ngx_http_s3.h"
+#include "ngx_http_s3_gateway.h"
 #include "s3_bucket.h"
 
 #include <openssl/evp.h>
@@ -78,7 +78,7 @@ ngx_http_s3_preaccess_handler(ngx_http_request_t *r)
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
 
-    if (lcf->store == NULL || r != r->main) {
+    if (!ngx_http_s3_is_ours(lcf) || r != r->main) {
         return NGX_DECLINED;
     }
 
@@ -182,9 +182,11 @@ ngx_http_s3_parse(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         return s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
     }
 
-    return s3_operation_parse(r->pool, &r->method_name, &ctx->target,
-                              ctx->headers.elts, ctx->headers.nelts,
-                              &ctx->operation, &ctx->fail);
+    return s3_operation_parse(r->pool, lcf->store ? S3_FACE_SERVE
+                                                  : S3_FACE_GATEWAY,
+                              &r->method_name, &ctx->target, ctx->headers.elts,
+                              ctx->headers.nelts, &ctx->operation,
+                              &ctx->fail);
 }
 
 
@@ -413,7 +415,7 @@ ngx_http_s3_access_handler(ngx_http_request_t *r)
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
 
-    if (lcf->store == NULL) {
+    if (!ngx_http_s3_is_ours(lcf)) {
         return NGX_DECLINED;
     }
 
@@ -456,7 +458,8 @@ ngx_http_s3_access_handler(ngx_http_request_t *r)
                            &ctx->fail);
 
     if (error == S3_OK) {
-        error = ngx_http_s3_expected_owner(ctx);
+        error = lcf->store ? ngx_http_s3_expected_owner(ctx)
+                           : ngx_http_s3_gateway_create(r, ctx);
     }
 
     if (error == S3_OK) {
@@ -504,9 +507,9 @@ ngx_http_s3_expected_owner(ngx_http_s3_ctx_t *ctx)
                 && ngx_strncasecmp(h[i].name.data, names[n].data,
                                    names[n].len)
                    == 0
-                && (h[i].value.len != sizeof(owner.id)
-                    || ngx_memcmp(h[i].value.data, owner.id,
-                                  sizeof(owner.id))
+                && (h[i].value.len != owner.id.len
+                    || ngx_memcmp(h[i].value.data, owner.id.data,
+                                  owner.id.len)
                        != 0))
             {
                 return s3_fail(&ctx->fail, S3_ERR_ACCESS_DENIED, NULL);
@@ -518,6 +521,76 @@ ngx_http_s3_expected_owner(ngx_http_s3_ctx_t *ctx)
 }
 
 
+/*
+ * A gateway stands before whatever handler the location has: nginx's proxy,
+ * that of an "if" within it.
+ */
+
+ngx_int_t
+ngx_http_s3_precontent_handler(ngx_http_request_t *r)
+{
+    ngx_http_s3_ctx_t       *ctx;
+    ngx_http_s3_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
+
+    if ((!lcf->gateway && !lcf->health_upstream)
+        || r->content_handler == ngx_http_s3_gateway_handler
+        || r->content_handler == ngx_http_s3_gateway_health)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (r->content_handler == NULL) {
+        return NGX_HTTP_FORBIDDEN;
+    }
+
+    if (lcf->health_upstream) {
+
+        if (r != r->main || ngx_http_s3_gateway_open(r) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        ctx = ngx_http_get_module_ctx(r, ngx_http_s3_module);
+
+        ctx->gateway->proxy = r->content_handler;
+        r->content_handler = ngx_http_s3_gateway_health;
+
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_s3_module);
+
+    if (ngx_http_s3_no_verdict(r, ctx)) {
+        return NGX_HTTP_FORBIDDEN;
+    }
+
+    ctx->gateway->proxy = r->content_handler;
+    r->content_handler = ngx_http_s3_gateway_handler;
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * nginx skips the access phase for subrequests: what has no verdict of its
+ * own is not served.
+ */
+
+ngx_uint_t
+ngx_http_s3_no_verdict(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    if (r == r->main && ctx && ctx->authorized) {
+        return 0;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "request without a verdict on its signature refused "
+                  "(a subrequest?)");
+    return 1;
+}
+
+
 ngx_int_t
 ngx_http_s3_content_handler(ngx_http_request_t *r)
 {
@@ -525,15 +598,7 @@ ngx_http_s3_content_handler(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_s3_module);
 
-    /*
-     * nginx skips the access phase for subrequests: what has no verdict of
-     * its own is not served.
-     */
-
-    if (r != r->main || ctx == NULL || !ctx->authorized) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "request without a verdict on its signature refused "
-                      "(a subrequest?)");
+    if (ngx_http_s3_no_verdict(r, ctx)) {
         return NGX_HTTP_FORBIDDEN;
     }
 
@@ -915,6 +980,7 @@ ngx_http_s3_cleanup(void *data)
 
     ctx->closed = 1;
 
+    ngx_http_s3_ask_cancel(ctx);
     ngx_http_s3_release(ctx);
 }
 

@@ -66,12 +66,14 @@ ngx_http_s3_process_start(ngx_cycle_t *cycle)
 
     mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_s3_module);
 
-    if (mcf == NULL || mcf->stores.nelts == 0) {
+    if (mcf == NULL || (mcf->stores.nelts == 0 && mcf->gateways == 0)) {
         return NGX_OK;
     }
 
     if (ngx_process == NGX_PROCESS_SINGLE) {
-        (void) ngx_http_s3_start_processes(mcf);
+        if (mcf->stores.nelts) {
+            (void) ngx_http_s3_start_processes(mcf);
+        }
 
     } else if (ngx_process == NGX_PROCESS_WORKER) {
         ngx_http_s3_die_with_parent(cycle->log);

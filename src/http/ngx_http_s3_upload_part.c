@@ -35,8 +35,6 @@ static ngx_int_t ngx_http_s3_part_upload(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, int status);
 static ngx_int_t ngx_http_s3_part_copy(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, int status);
-static ngx_int_t ngx_http_s3_part_mismatch(ngx_http_request_t *r,
-    ngx_http_s3_ctx_t *ctx, s3_checksum_e expected, s3_checksum_e actual);
 static void ngx_http_s3_part_commit(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static ngx_int_t ngx_http_s3_part_committed(ngx_http_request_t *r,
@@ -74,7 +72,6 @@ ngx_http_s3_part_upload(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     int status)
 {
     ngx_int_t            rc;
-    s3_body_t           *body;
     ngx_http_s3_part_t  *part;
 
     if (status == S3_STORE_OK && ctx->call.parts.upload.completed) {
@@ -94,24 +91,8 @@ ngx_http_s3_part_upload(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         return ngx_http_s3_copy_find(r, ctx, ngx_http_s3_part_copy);
     }
 
-    ctx->checksum = part->checksum.algorithm;
-
-    if (part->checksum.algorithm == S3_CHECKSUM_NONE) {
-        ctx->also = S3_CHECKSUM_CRC64NVME;
-    }
-
-    if (ngx_http_s3_payload_create(r, ctx, NGX_HTTP_S3_MAX_PUT) != S3_OK) {
+    if (ngx_http_s3_part_payload(r, ctx, &part->checksum) != S3_OK) {
         return NGX_DECLINED;
-    }
-
-    body = &ctx->payload->body;
-
-    if (part->checksum.algorithm != S3_CHECKSUM_NONE
-        && body->given != part->checksum.algorithm
-        && (body->given != S3_CHECKSUM_NONE || part->checksum.composite))
-    {
-        return ngx_http_s3_part_mismatch(r, ctx, part->checksum.algorithm,
-                                         body->given);
     }
 
     rc = ngx_http_s3_upload_body(r, ctx, 1, ngx_http_s3_part_commit);
@@ -166,24 +147,42 @@ ngx_http_s3_part_copy(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 }
 
 
-static ngx_int_t
-ngx_http_s3_part_mismatch(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
-    s3_checksum_e expected, s3_checksum_e actual)
+s3_error_e
+ngx_http_s3_part_payload(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_upload_checksum_t *checksum)
 {
-    u_char       name[2][16];
-    const char  *p;
+    u_char          name[2][16];
+    const char     *p;
+    s3_checksum_e   given;
 
-    p = s3_checksum_info(expected)->name;
+    ctx->checksum = checksum->algorithm;
+
+    if (checksum->algorithm == S3_CHECKSUM_NONE) {
+        ctx->also = S3_CHECKSUM_CRC64NVME;
+    }
+
+    if (ngx_http_s3_payload_create(r, ctx, NGX_HTTP_S3_MAX_PUT) != S3_OK) {
+        return ctx->fail.error;
+    }
+
+    given = ctx->payload->body.given;
+
+    if (checksum->algorithm == S3_CHECKSUM_NONE
+        || given == checksum->algorithm
+        || (given == S3_CHECKSUM_NONE && !checksum->composite))
+    {
+        return S3_OK;
+    }
+
+    p = s3_checksum_info(checksum->algorithm)->name;
     ngx_strlow(name[0], (u_char *) p, ngx_strlen(p) + 1);
 
-    p = actual ? s3_checksum_info(actual)->name : "null";
+    p = given ? s3_checksum_info(given)->name : "null";
     ngx_strlow(name[1], (u_char *) p, ngx_strlen(p) + 1);
 
-    (void) s3_failf(r->pool, &ctx->fail, S3_ERR_INVALID_REQUEST,
+    return s3_failf(r->pool, &ctx->fail, S3_ERR_INVALID_REQUEST,
                     "Checksum Type mismatch occurred, expected checksum "
                     "Type: %s, actual checksum Type: %s", name[0], name[1]);
-
-    return NGX_DECLINED;
 }
 
 

@@ -1,8 +1,8 @@
 
-/* $s3_operation, $s3_bucket, ...: for log formats and maps */
+/* $s3_operation, $s3_bucket, ...: for log formats, maps, a gateway's proxy */
 
 
-#include "ngx_http_s3.h"
+#include "ngx_http_s3_gateway.h"
 
 
 typedef enum {
@@ -39,6 +39,23 @@ static ngx_http_variable_t  ngx_http_s3_vars[] = {
     { ngx_string("s3_request_id"), NULL, ngx_http_s3_variable,
       NGX_HTTP_S3_VAR_REQUEST_ID, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
+    /* what a gateway's proxy is to send: ngx_http_s3_gateway_sign.c */
+
+    { ngx_string("s3_upstream_host"), NULL, ngx_http_s3_upstream_host, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("s3_amz_date"), NULL, ngx_http_s3_amz_date, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("s3_content_sha256"), NULL, ngx_http_s3_content_sha256, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("s3_authorization"), NULL, ngx_http_s3_authorization, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("s3_cache_key"), NULL, ngx_http_s3_cache_key, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
       ngx_http_null_variable
 };
 
@@ -67,6 +84,7 @@ ngx_http_s3_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     uintptr_t data)
 {
     ngx_str_t           value;
+    s3_error_t          error;
     ngx_http_s3_ctx_t  *ctx;
 
     ngx_str_null(&value);
@@ -104,7 +122,8 @@ ngx_http_s3_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
         case NGX_HTTP_S3_VAR_ERROR_CODE:
             if (ctx->fail.error != S3_OK) {
-                value = s3_error(ctx->fail.error)->code;
+                s3_failure(&ctx->fail, &error);
+                value = error.code;
             }
 
             break;

@@ -6,7 +6,6 @@
 #include "s3_list.h"
 
 
-#define S3_LIST_BUCKETS_MAX  10000
 
 
 typedef struct {
@@ -33,7 +32,8 @@ s3_owner(s3_owner_t *owner, ngx_str_t *access_key)
         return NGX_ERROR;
     }
 
-    (void) ngx_hex_dump(owner->id, digest, len);
+    owner->id.data = owner->hex;
+    owner->id.len = ngx_hex_dump(owner->hex, digest, len) - owner->hex;
     owner->display_name = *access_key;
 
     return NGX_OK;
@@ -43,13 +43,8 @@ s3_owner(s3_owner_t *owner, ngx_str_t *access_key)
 void
 s3_owner_write(s3_xml_t *x, s3_owner_t *owner)
 {
-    ngx_str_t  id;
-
-    id.data = owner->id;
-    id.len = sizeof(owner->id);
-
     s3_xml_open(x, "Owner");
-    s3_xml_text(x, "ID", &id);
+    s3_xml_text(x, "ID", &owner->id);
     s3_xml_text(x, "DisplayName", &owner->display_name);
     s3_xml_close(x, "Owner");
 }

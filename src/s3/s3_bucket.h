@@ -23,8 +23,9 @@
  */
 
 typedef struct {
-    u_char                     id[64];
+    ngx_str_t                  id;
     ngx_str_t                  display_name;
+    u_char                     hex[64];   /* id, where it is derived */
 } s3_owner_t;
 
 /* display_name points to access_key's bytes.  NGX_OK or NGX_ERROR. */
@@ -35,6 +36,8 @@ void s3_owner_write(s3_xml_t *x, s3_owner_t *owner);
 
 
 /* ListBuckets */
+
+#define S3_LIST_BUCKETS_MAX    10000
 
 typedef struct {
     ngx_str_t                  prefix;

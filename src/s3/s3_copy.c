@@ -43,12 +43,9 @@ s3_copy_source_parse(ngx_pool_t *pool, ngx_str_t *value,
 
         version.data += sizeof("versionId=") - 1;
         version.len -= sizeof("versionId=") - 1;
-
-        if (version.len != 4 || ngx_memcmp(version.data, "null", 4) != 0) {
-            return s3_fail_argument(fail, "Invalid version id specified",
-                                    "versionId", &version);
-        }
     }
+
+    source->version = version;
 
     p = ngx_pnalloc(pool, path.len + 1);
     if (p == NULL) {
@@ -100,6 +97,21 @@ s3_copy_source_parse(ngx_pool_t *pool, ngx_str_t *value,
     }
 
     return S3_OK;
+}
+
+
+s3_error_e
+s3_copy_source_unversioned(s3_copy_source_t *source, s3_failure_t *fail)
+{
+    if (source->version.data == NULL
+        || (source->version.len == 4
+            && ngx_memcmp(source->version.data, "null", 4) == 0))
+    {
+        return S3_OK;
+    }
+
+    return s3_fail_argument(fail, "Invalid version id specified", "versionId",
+                            &source->version);
 }
 
 

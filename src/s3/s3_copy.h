@@ -25,6 +25,7 @@
 typedef struct {
     ngx_str_t                  bucket;
     ngx_str_t                  key;
+    ngx_str_t                  version;   /* as given; empty: the latest */
 } s3_copy_source_t;
 
 
@@ -37,12 +38,15 @@ typedef struct {
 
 /*
  * The value of x-amz-copy-source.  S3_OK and names in the pool, or
- * InvalidArgument (no bucket or key in it, an escape or text that is none, a
- * version but "null"), InvalidBucketName, KeyTooLongError, InternalError
- * (memory).
+ * InvalidArgument (no bucket or key in it, an escape or text that is none),
+ * InvalidBucketName, KeyTooLongError, InternalError (memory).
  */
 s3_error_e s3_copy_source_parse(ngx_pool_t *pool, ngx_str_t *value,
     s3_copy_source_t *source, s3_failure_t *fail);
+
+/* Where there are no versions: S3_OK, or InvalidArgument for all but "null". */
+s3_error_e s3_copy_source_unversioned(s3_copy_source_t *source,
+    s3_failure_t *fail);
 
 /*
  * The value of x-amz-copy-source-range, for a source of so many bytes.  S3_OK,

@@ -126,7 +126,9 @@ s3_fail(s3_failure_t *fail, s3_error_e error, const char *message)
     }
 
     fail->error = error;
+    fail->status = 0;
     fail->nelements = 0;
+    ngx_str_null(&fail->code);
     ngx_str_null(&fail->message);
 
     if (message) {
@@ -165,6 +167,54 @@ s3_failf(ngx_pool_t *pool, s3_failure_t *fail, s3_error_e error,
     fail->message.len = last - p;
 
     return error;
+}
+
+
+void
+s3_fail_foreign(s3_failure_t *fail, ngx_str_t *code, ngx_uint_t status,
+    ngx_str_t *message)
+{
+    ngx_uint_t  i;
+
+    for (i = S3_OK + 1; i < S3_ERR_LAST; i++) {
+        if (s3_error(i)->code.len == code->len
+            && ngx_memcmp(s3_error(i)->code.data, code->data, code->len) == 0)
+        {
+            break;
+        }
+    }
+
+    /* kinds of errors, for whoever asks for one; the code is what it is */
+
+    (void) s3_fail(fail, i < S3_ERR_LAST ? i : s3_error_by_status(status),
+                   NULL);
+
+    fail->code = *code;
+    fail->status = status;
+    fail->message = *message;
+
+    if (message->len == 0 && i == S3_ERR_LAST) {
+        fail->message = *code;
+    }
+}
+
+
+void
+s3_failure(s3_failure_t *fail, s3_error_t *error)
+{
+    *error = *s3_error(fail->error);
+
+    if (fail->code.len) {
+        error->code = fail->code;
+    }
+
+    if (fail->status) {
+        error->status = fail->status;
+    }
+
+    if (fail->message.len) {
+        error->message = fail->message;
+    }
 }
 
 

@@ -228,6 +228,9 @@ typedef struct {
 
 typedef struct {
     s3_error_e                 error;
+    ngx_str_t                  code;      /* another server's; empty: the
+                                             table's */
+    ngx_uint_t                 status;    /* likewise, or 0 */
     ngx_str_t                  message;   /* empty: the table's */
     ngx_uint_t                 nelements;
     s3_failure_element_t       elements[S3_FAILURE_ELEMENTS];
@@ -259,6 +262,17 @@ s3_error_e s3_fail(s3_failure_t *fail, s3_error_e error, const char *message);
 /* The same with a message made by ngx_vslprintf() in the pool, <= 1 KiB. */
 s3_error_e s3_failf(ngx_pool_t *pool, s3_failure_t *fail, s3_error_e error,
     const char *fmt, ...);
+
+/*
+ * Note the error of another server, under its own code and status (or those of
+ * the table, where both are the same).  message may be empty: the table's,
+ * where it knows the code.
+ */
+void s3_fail_foreign(s3_failure_t *fail, ngx_str_t *code, ngx_uint_t status,
+    ngx_str_t *message);
+
+/* What is answered: code, status and message of a failure. */
+void s3_failure(s3_failure_t *fail, s3_error_t *error);
 
 /*
  * Add an element, name a constant; value is not copied.  Beyond

@@ -45,6 +45,61 @@ s3_header_has_prefix(s3_header_t *h, const char *prefix, size_t len)
 }
 
 
+ngx_int_t
+s3_header_join(ngx_pool_t *pool, s3_header_t *headers, ngx_uint_t n,
+    ngx_str_t *name, ngx_str_t *value)
+{
+    size_t        len;
+    u_char       *p;
+    ngx_uint_t    i, found;
+    s3_header_t  *h;
+
+    len = 0;
+    found = 0;
+
+    for (i = 0; i < n; i++) {
+        h = s3_header_find(&headers[i], 1, (char *) name->data, name->len,
+                           NULL);
+
+        if (h) {
+            *value = h->value;
+            len += h->value.len + 1;
+            found++;
+        }
+    }
+
+    if (found == 1) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value->data = p;
+
+    for (i = 0; i < n; i++) {
+        h = s3_header_find(&headers[i], 1, (char *) name->data, name->len,
+                           NULL);
+
+        if (h == NULL) {
+            continue;
+        }
+
+        if (p != value->data) {
+            *p++ = ',';
+        }
+
+        p = ngx_cpymem(p, h->value.data, h->value.len);
+    }
+
+    value->len = p - value->data;
+
+    return NGX_OK;
+}
+
+
 ngx_uint_t
 s3_header_value_ok(ngx_str_t *value)
 {

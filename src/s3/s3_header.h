@@ -39,6 +39,14 @@ ngx_uint_t s3_header_has_prefix(s3_header_t *h, const char *prefix,
     size_t len);
 
 /*
+ * The values of all headers of that name (lower-case; there is one at least),
+ * joined by commas (RFC 9110, section 5.2).  NGX_OK, or NGX_ERROR without
+ * memory.
+ */
+ngx_int_t s3_header_join(ngx_pool_t *pool, s3_header_t *headers, ngx_uint_t n,
+    ngx_str_t *name, ngx_str_t *value);
+
+/*
  * 1 when the bytes may stand in a header's value of a response: no control
  * character but a tab (RFC 9110, section 5.5).  What comes from a query
  * string (response-content-type, x-amz-meta-* of a presigned URL) may hold

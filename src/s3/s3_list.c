@@ -12,12 +12,14 @@
                                 + S3_LIST_TOKEN_CRC)
 
 
-static s3_error_e s3_list_begin_v2(ngx_pool_t *pool, s3_target_t *target,
+static s3_error_e s3_list_begin_v2(s3_target_t *target,
     s3_list_params_t *params, s3_failure_t *fail);
 static s3_error_e s3_list_begin_v1(s3_target_t *target,
     s3_list_params_t *params, s3_failure_t *fail);
 static s3_error_e s3_list_begin_versions(s3_target_t *target,
     s3_list_params_t *params, s3_failure_t *fail);
+static s3_error_e s3_list_bad_token(s3_list_params_t *params,
+    s3_failure_t *fail);
 static void s3_list_write_begin(s3_xml_t *x, s3_list_params_t *params,
     s3_list_result_t *page, ngx_str_t *token);
 static s3_error_e s3_list_value(s3_target_t *target, const char *name,
@@ -27,8 +29,8 @@ static void s3_list_name(s3_xml_t *x, s3_list_params_t *params,
 
 
 s3_error_e
-s3_list_parse(ngx_pool_t *pool, s3_target_t *target, s3_list_e type,
-    s3_list_params_t *params, s3_failure_t *fail)
+s3_list_parse(s3_target_t *target, s3_list_e type, s3_list_params_t *params,
+    s3_failure_t *fail)
 {
     ngx_int_t   n;
     ngx_str_t   value;
@@ -91,18 +93,51 @@ s3_list_parse(ngx_pool_t *pool, s3_target_t *target, s3_list_e type,
         return s3_list_begin_versions(target, params, fail);
 
     default:
-        return s3_list_begin_v2(pool, target, params, fail);
+        return s3_list_begin_v2(target, params, fail);
     }
 }
 
 
-static s3_error_e
-s3_list_begin_v2(ngx_pool_t *pool, s3_target_t *target,
-    s3_list_params_t *params, s3_failure_t *fail)
+s3_error_e
+s3_list_after(ngx_pool_t *pool, s3_list_params_t *params, s3_failure_t *fail)
 {
     ngx_int_t    rc;
+    ngx_str_t   *id;
+    ngx_uint_t   is_prefix;
+
+    id = &params->version_id_marker;
+
+    if (id->len && (id->len != 4 || ngx_memcmp(id->data, "null", 4) != 0)) {
+        return s3_fail_argument(fail, "Invalid version id specified",
+                                "version-id-marker", id);
+    }
+
+    /* what comes after a key's only version comes after the key */
+
+    if (!params->has_token) {
+        params->after = params->start_after;
+        return S3_OK;
+    }
+
+    /* S3: start-after is not looked at when there is a token */
+
+    rc = s3_list_token_decode(pool, &params->continuation_token,
+                              &params->after, &is_prefix);
+
+    if (rc == NGX_ERROR) {
+        return s3_fail(fail, S3_ERR_INTERNAL_ERROR, NULL);
+    }
+
+    return rc == NGX_OK ? S3_OK : s3_list_bad_token(params, fail);
+}
+
+
+static s3_error_e
+s3_list_begin_v2(s3_target_t *target, s3_list_params_t *params,
+    s3_failure_t *fail)
+{
     ngx_str_t    value;
-    ngx_uint_t   present, is_prefix;
+    ngx_uint_t   present;
     s3_error_e   e;
 
     e = s3_list_value(target, "start-after", &params->start_after, &present,
@@ -112,7 +147,6 @@ s3_list_begin_v2(ngx_pool_t *pool, s3_target_t *target,
     }
 
     params->has_start_after = present;
-    params->after = params->start_after;
 
     e = s3_list_value(target, "fetch-owner", &value, NULL, fail);
     if (e != S3_OK) {
@@ -139,30 +173,20 @@ s3_list_begin_v2(ngx_pool_t *pool, s3_target_t *target,
         return e;
     }
 
-    if (!present) {
-        return S3_OK;
-    }
+    params->has_token = present;
 
-    /* S3: start-after is not looked at when there is a token */
+    return present && params->continuation_token.len == 0
+           ? s3_list_bad_token(params, fail) : S3_OK;
+}
 
-    rc = s3_list_token_decode(pool, &params->continuation_token,
-                              &params->after, &is_prefix);
 
-    if (rc == NGX_ERROR) {
-        return s3_fail(fail, S3_ERR_INTERNAL_ERROR, NULL);
-    }
-
-    if (rc == NGX_DECLINED) {
-        return s3_fail_argument(fail,
-                                "The continuation token provided is "
-                                "incorrect",
-                                "continuation-token",
-                                &params->continuation_token);
-    }
-
-    params->has_token = 1;
-
-    return S3_OK;
+static s3_error_e
+s3_list_bad_token(s3_list_params_t *params, s3_failure_t *fail)
+{
+    return s3_fail_argument(fail,
+                            "The continuation token provided is incorrect",
+                            "continuation-token",
+                            &params->continuation_token);
 }
 
 
@@ -187,7 +211,6 @@ s3_list_begin_v1(s3_target_t *target, s3_list_params_t *params,
         return e;
     }
 
-    params->after = params->start_after;
     params->fetch_owner = 1;
 
     return S3_OK;
@@ -208,7 +231,6 @@ s3_list_begin_versions(s3_target_t *target, s3_list_params_t *params,
         return e;
     }
 
-    params->after = params->start_after;
     params->fetch_owner = 1;
 
     id = &params->version_id_marker;
@@ -228,19 +250,9 @@ s3_list_begin_versions(s3_target_t *target, s3_list_params_t *params,
                                   "version-id-marker", id);
     }
 
-    if (id->len == 0) {
-        return s3_fail_argument(fail, "A version-id marker cannot be empty.",
-                                "version-id-marker", id);
-    }
-
-    if (id->len != 4 || ngx_memcmp(id->data, "null", 4) != 0) {
-        return s3_fail_argument(fail, "Invalid version id specified",
-                                "version-id-marker", id);
-    }
-
-    /* what comes after a key's only version comes after the key */
-
-    return S3_OK;
+    return id->len ? S3_OK
+           : s3_fail_argument(fail, "A version-id marker cannot be empty.",
+                              "version-id-marker", id);
 }
 
 

@@ -56,11 +56,12 @@ typedef struct {
     ngx_str_t                  start_after;        /* as given, to echo; also
                                                       marker, key-marker */
     ngx_str_t                  continuation_token; /* as given, to echo */
-    ngx_str_t                  version_id_marker;  /* "null", or empty */
+    ngx_str_t                  version_id_marker;  /* as given, or empty */
 
     /*
-     * Where the page begins: after this key, and after all that is rolled up
-     * with it into one common prefix.  Empty: at the beginning.
+     * s3_list_after(): where the page begins: after this key, and after all
+     * that is rolled up with it into one common prefix.  Empty: at the
+     * beginning.
      */
     ngx_str_t                  after;
 
@@ -98,9 +99,16 @@ typedef struct {
 } s3_list_result_t;
 
 
-/* S3_OK or InvalidArgument (with ArgumentName), InternalError (memory). */
-s3_error_e s3_list_parse(ngx_pool_t *pool, s3_target_t *target,
-    s3_list_e type, s3_list_params_t *params, s3_failure_t *fail);
+/* S3_OK or InvalidArgument (with ArgumentName). */
+s3_error_e s3_list_parse(s3_target_t *target, s3_list_e type,
+    s3_list_params_t *params, s3_failure_t *fail);
+
+/*
+ * params->after, of a token and a version that must be ours ("null").  S3_OK,
+ * InvalidArgument, InternalError (memory).
+ */
+s3_error_e s3_list_after(ngx_pool_t *pool, s3_list_params_t *params,
+    s3_failure_t *fail);
 
 /*
  * The answer's body: ListBucketResult, ListVersionsResult.  owner is written

@@ -44,7 +44,6 @@ static const struct {
 static s3_error_e s3_metadata_value(ngx_pool_t *pool, s3_header_t *headers,
     ngx_uint_t n, ngx_str_t *name, ngx_str_t *value, s3_failure_t *fail);
 static ngx_uint_t s3_metadata_token(ngx_str_t *name);
-static ngx_int_t s3_metadata_encoding(ngx_pool_t *pool, ngx_str_t *value);
 static s3_error_e s3_metadata_too_large(ngx_pool_t *pool, s3_failure_t *fail,
     size_t size, ngx_uint_t max);
 static ngx_int_t s3_metadata_latin1(ngx_pool_t *pool, ngx_str_t *utf8,
@@ -198,69 +197,41 @@ s3_metadata_collect(ngx_pool_t *pool, s3_header_t *headers, ngx_uint_t n,
 }
 
 
-/* All values of that name, joined (RFC 9110, 5.2) and looked through. */
+/* All values of that name, joined and looked through. */
 
 static s3_error_e
 s3_metadata_value(ngx_pool_t *pool, s3_header_t *headers, ngx_uint_t n,
     ngx_str_t *name, ngx_str_t *value, s3_failure_t *fail)
 {
-    size_t      len;
-    u_char     *p;
-    ngx_uint_t  i, found;
+    size_t        len;
+    ngx_uint_t    i;
+    s3_header_t  *h;
 
     len = 0;
-    found = 0;
 
     for (i = 0; i < n; i++) {
-        if (headers[i].name.len != name->len
-            || !s3_header_has_prefix(&headers[i], (char *) name->data,
-                                     name->len))
-        {
+        h = s3_header_find(&headers[i], 1, (char *) name->data, name->len,
+                           NULL);
+
+        if (h == NULL) {
             continue;
         }
 
-        if (!s3_header_value_ok(&headers[i].value)) {
+        if (!s3_header_value_ok(&h->value)) {
             return s3_fail_argument(fail,
                                     "A header's value holds a control "
                                     "character", "header", name);
         }
 
-        *value = headers[i].value;
-        len += value->len + 1;
-        found++;
+        len += h->value.len + 1;
     }
 
     if (len > S3_METADATA_MAX) {
         return s3_metadata_too_large(pool, fail, len, S3_METADATA_MAX);
     }
 
-    if (found == 1) {
-        return S3_OK;
-    }
-
-    p = ngx_pnalloc(pool, len);
-    if (p == NULL) {
-        return s3_fail(fail, S3_ERR_INTERNAL_ERROR, NULL);
-    }
-
-    value->data = p;
-
-    for (i = 0; i < n; i++) {
-        if (headers[i].name.len == name->len
-            && s3_header_has_prefix(&headers[i], (char *) name->data,
-                                    name->len))
-        {
-            if (p != value->data) {
-                *p++ = ',';
-            }
-
-            p = ngx_cpymem(p, headers[i].value.data, headers[i].value.len);
-        }
-    }
-
-    value->len = p - value->data;
-
-    return S3_OK;
+    return s3_header_join(pool, headers, n, name, value) == NGX_OK
+           ? S3_OK : s3_fail(fail, S3_ERR_INTERNAL_ERROR, NULL);
 }
 
 
@@ -289,12 +260,9 @@ s3_metadata_token(ngx_str_t *name)
 }
 
 
-/*
- * "aws-chunked, gzip" is stored as "gzip": aws-chunked is how the body came.
- * What stays is joined again by ",".
- */
+/* what stays is joined again by "," */
 
-static ngx_int_t
+ngx_int_t
 s3_metadata_encoding(ngx_pool_t *pool, ngx_str_t *value)
 {
     u_char  *p, *last, *end, *next, *d, *dst;

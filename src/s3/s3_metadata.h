@@ -64,6 +64,12 @@ ngx_int_t s3_metadata_headers(ngx_pool_t *pool, ngx_str_t *blob,
     ngx_array_t *headers);
 
 /*
+ * "aws-chunked, gzip" becomes "gzip": aws-chunked is how the body came, and
+ * not the object's.  value: of Content-Encoding.  NGX_OK, or NGX_ERROR.
+ */
+ngx_int_t s3_metadata_encoding(ngx_pool_t *pool, ngx_str_t *value);
+
+/*
  * GetObject's response-content-type, -language, -expires, -cache-control,
  * -content-disposition, -content-encoding: replace or add in "headers" (array
  * of s3_header_t, in its pool), in ISO 8859-1.  S3_OK, InvalidArgument (not

@@ -57,6 +57,11 @@ ngx_int_t s3_upload_id_parse(ngx_str_t *text, u_char id[S3_UPLOAD_ID_LEN]);
 /* NoSuchUpload with the id that was asked for */
 s3_error_e s3_fail_upload(s3_failure_t *fail, ngx_str_t *upload_id);
 
+/* InvalidPartNumber of an object with that many parts (0: it was not uploaded
+ * in parts), or InternalError (memory). */
+s3_error_e s3_fail_part(ngx_pool_t *pool, ngx_uint_t number, ngx_uint_t total,
+    s3_failure_t *fail);
+
 /* The argument partNumber, 1..10000.  S3_OK or InvalidArgument. */
 s3_error_e s3_part_number_parse(s3_target_t *target, ngx_uint_t *number,
     s3_failure_t *fail);
@@ -69,48 +74,6 @@ s3_error_e s3_limit_parse(ngx_pool_t *pool, const char *name,
     ngx_str_t *text, ngx_uint_t *value, s3_failure_t *fail);
 
 
-/*
- * CompleteMultipartUpload's document, read as it comes in: of 2 MB for 10,000
- * parts only what counts is kept.
- */
-
-typedef struct {
-    uint32_t                   number;    /* past S3_PART_NUMBER_MAX: some
-                                             number that no part has */
-    uint8_t                    algorithm; /* of digest, s3_checksum_e */
-    uint8_t                    no_etag;   /* nothing that could be one */
-    u_char                     md5[16];
-    u_char                     digest[S3_CHECKSUM_DIGEST_MAX];
-} s3_complete_part_t;
-
-typedef struct {
-    ngx_array_t                parts;     /* s3_complete_part_t */
-    unsigned                   disordered:1;
-    ngx_str_t                  no_etag;   /* the first such, as given */
-
-    /* private */
-    ngx_pool_t                *pool;
-    s3_failure_t              *fail;
-    s3_xml_reader_t           *reader;
-    ngx_pool_cleanup_t        *cleanup;
-    s3_complete_part_t         part;
-    unsigned                   any:1;     /* some byte came */
-    unsigned                   has_number:1;
-    unsigned                   has_etag:1;
-} s3_complete_t;
-
-/*
- * begin: S3_OK or InternalError; the rest is freed with the pool.  feed:
- * S3_OK, or the error (noted in fail) that ends reading: MalformedXML,
- * InvalidArgument, InternalError.  end: as feed, and InvalidRequest for an
- * empty body, MalformedXML for no part.
- */
-s3_error_e s3_complete_begin(s3_complete_t *c, ngx_pool_t *pool,
-    s3_failure_t *fail);
-s3_error_e s3_complete_feed(s3_complete_t *c, const u_char *p, size_t len);
-s3_error_e s3_complete_end(s3_complete_t *c);
-
-
 /* documents: NULL without memory */
 
 /* a checksum in a document; text.len 0: none */
@@ -119,6 +82,9 @@ typedef struct {
     ngx_str_t                  text;
     ngx_str_t                  type;      /* empty: not written */
 } s3_checksum_text_t;
+
+/* Its element's name; NULL for NONE. */
+const char *s3_checksum_element(s3_checksum_e algorithm);
 
 /* <ChecksumCRC32>...</ChecksumCRC32>, <ChecksumType> */
 void s3_checksum_write(s3_xml_t *x, s3_checksum_text_t *checksum);
@@ -194,6 +160,10 @@ typedef struct {
 
 s3_error_e s3_list_uploads_parse(ngx_pool_t *pool, s3_target_t *target,
     s3_list_uploads_t *list, s3_failure_t *fail);
+
+/* after_id, of a marker that must be ours.  S3_OK or InvalidArgument. */
+s3_error_e s3_list_uploads_after(s3_list_uploads_t *list,
+    s3_failure_t *fail);
 
 ngx_chain_t *s3_list_uploads_write(ngx_pool_t *pool, ngx_str_t *bucket,
     s3_list_uploads_t *list, s3_owner_t *owner, size_t *size);

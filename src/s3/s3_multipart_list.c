@@ -10,7 +10,6 @@
 #include "s3_multipart.h"
 
 
-static const char *s3_checksum_element(s3_checksum_e algorithm);
 static ngx_chain_t *s3_multipart_end(s3_xml_t *x, size_t *size);
 static void s3_multipart_name(s3_xml_t *x, ngx_uint_t url,
     const char *element, ngx_str_t *value);
@@ -24,7 +23,7 @@ static s3_error_e s3_multipart_value(s3_target_t *target, const char *name,
 static void s3_attributes_parts(s3_xml_t *x, s3_attributes_t *a);
 
 
-static const char *
+const char *
 s3_checksum_element(s3_checksum_e algorithm)
 {
     switch (algorithm) {
@@ -102,13 +101,8 @@ s3_multipart_name(s3_xml_t *x, ngx_uint_t url, const char *element,
 static void
 s3_multipart_owner(s3_xml_t *x, s3_owner_t *owner)
 {
-    ngx_str_t  id;
-
-    id.data = owner->id;
-    id.len = sizeof(owner->id);
-
     s3_xml_open(x, "Initiator");
-    s3_xml_text(x, "ID", &id);
+    s3_xml_text(x, "ID", &owner->id);
     s3_xml_text(x, "DisplayName", &owner->display_name);
     s3_xml_close(x, "Initiator");
 
@@ -361,21 +355,28 @@ s3_list_uploads_parse(ngx_pool_t *pool, s3_target_t *target,
      * it may have been completed while its page was looked at.
      */
 
-    if (list->key_marker.len && list->upload_id_marker.len) {
-
-        if (s3_upload_id_parse(&list->upload_id_marker, list->after_id)
-            != NGX_OK)
-        {
-            return s3_fail_argument(fail, "Invalid uploadId marker",
-                                    "upload-id-marker",
-                                    &list->upload_id_marker);
-        }
-
-        list->after_upload = 1;
-
-    } else {
+    if (list->key_marker.len == 0) {
         ngx_str_null(&list->upload_id_marker);
     }
+
+    return S3_OK;
+}
+
+
+s3_error_e
+s3_list_uploads_after(s3_list_uploads_t *list, s3_failure_t *fail)
+{
+    if (list->upload_id_marker.len == 0) {
+        return S3_OK;
+    }
+
+    if (s3_upload_id_parse(&list->upload_id_marker, list->after_id) != NGX_OK)
+    {
+        return s3_fail_argument(fail, "Invalid uploadId marker",
+                                "upload-id-marker", &list->upload_id_marker);
+    }
+
+    list->after_upload = 1;
 
     return S3_OK;
 }

@@ -47,9 +47,10 @@ static ngx_uint_t s3_operation_selector(const char **p, ngx_str_t *name,
     ngx_str_t *value, ngx_uint_t *header);
 static ngx_uint_t s3_operation_selects(const s3_operation_t *op,
     ngx_str_t *name);
-static s3_error_e s3_operation_args(ngx_pool_t *pool, s3_method_e method,
-    s3_target_t *target, const s3_operation_t *op, s3_failure_t *fail);
-static s3_error_e s3_operation_headers(ngx_pool_t *pool,
+static s3_error_e s3_operation_args(ngx_pool_t *pool, s3_face_e face,
+    s3_method_e method, s3_target_t *target, const s3_operation_t *op,
+    s3_failure_t *fail);
+static s3_error_e s3_operation_headers(ngx_pool_t *pool, s3_face_e face,
     s3_header_t *headers, ngx_uint_t nheaders, s3_failure_t *fail);
 static s3_error_e s3_operation_checksum(s3_header_t *h, s3_failure_t *fail);
 static s3_error_e s3_operation_method_error(s3_failure_t *fail,
@@ -66,10 +67,10 @@ static const s3_operation_t  s3_operations[] = {
     { S3_OP_NONE, ngx_null_string, 0, 0, "", ngx_null_string, 0, 0 },
 
 #define S3_OPERATION_ROW(symbol, name, method, level, selectors, action,     \
-                         body, implemented)                                  \
+                         body, where)                                        \
     { S3_OP_##symbol, ngx_string(name), S3_METHOD_##method,                  \
       S3_LEVEL_##level, selectors, ngx_string(action), S3_BODY_##body,       \
-      implemented },
+      S3_OPERATION_##where },
     S3_OPERATION_TABLE(S3_OPERATION_ROW)
 #undef S3_OPERATION_ROW
 };
@@ -197,9 +198,9 @@ s3_operation(s3_operation_e id)
 
 
 s3_error_e
-s3_operation_parse(ngx_pool_t *pool, ngx_str_t *method, s3_target_t *target,
-    s3_header_t *headers, ngx_uint_t nheaders, const s3_operation_t **op,
-    s3_failure_t *fail)
+s3_operation_parse(ngx_pool_t *pool, s3_face_e face, ngx_str_t *method,
+    s3_target_t *target, s3_header_t *headers, ngx_uint_t nheaders,
+    const s3_operation_t **op, s3_failure_t *fail)
 {
     s3_error_e    rc;
     ngx_uint_t    i;
@@ -257,17 +258,19 @@ s3_operation_parse(ngx_pool_t *pool, ngx_str_t *method, s3_target_t *target,
         return rc;
     }
 
-    if (!(*op)->implemented) {
+    if ((*op)->where < (face == S3_FACE_GATEWAY ? S3_OPERATION_PASSED
+                                                : S3_OPERATION_SERVED))
+    {
         return s3_failf(pool, fail, S3_ERR_NOT_IMPLEMENTED,
                         "The operation %V is not implemented.", &(*op)->name);
     }
 
-    rc = s3_operation_args(pool, methods[i].method, target, *op, fail);
+    rc = s3_operation_args(pool, face, methods[i].method, target, *op, fail);
     if (rc != S3_OK) {
         return rc;
     }
 
-    return s3_operation_headers(pool, headers, nheaders, fail);
+    return s3_operation_headers(pool, face, headers, nheaders, fail);
 }
 
 
@@ -493,8 +496,8 @@ s3_operation_selects(const s3_operation_t *op, ngx_str_t *arg)
 
 
 static s3_error_e
-s3_operation_args(ngx_pool_t *pool, s3_method_e method, s3_target_t *target,
-    const s3_operation_t *op, s3_failure_t *fail)
+s3_operation_args(ngx_pool_t *pool, s3_face_e face, s3_method_e method,
+    s3_target_t *target, const s3_operation_t *op, s3_failure_t *fail)
 {
     s3_arg_t              *arg;
     ngx_uint_t             i;
@@ -536,6 +539,16 @@ s3_operation_args(ngx_pool_t *pool, s3_method_e method, s3_target_t *target,
             continue;
         }
 
+        /* sub-resources of objects are those of a version, written as read */
+
+        if (op->where == S3_OPERATION_PASSED
+            && target->level == S3_LEVEL_OBJECT
+            && arg->name.len == sizeof("versionId") - 1
+            && ngx_memcmp(arg->name.data, "versionId", arg->name.len) == 0)
+        {
+            continue;
+        }
+
         for (p = s3_parameters; p->name; p++) {
             if ((p->methods & method) && (p->levels & target->level)
                 && arg->name.len == ngx_strlen(p->name)
@@ -558,7 +571,8 @@ s3_operation_args(ngx_pool_t *pool, s3_method_e method, s3_target_t *target,
          * ids were never given out.
          */
 
-        if (ngx_strcmp(p->name, "versionId") == 0
+        if (face == S3_FACE_SERVE
+            && ngx_strcmp(p->name, "versionId") == 0
             && !(arg->value.len == 4
                  && ngx_memcmp(arg->value.data, "null", 4) == 0))
         {
@@ -572,7 +586,7 @@ s3_operation_args(ngx_pool_t *pool, s3_method_e method, s3_target_t *target,
 
 
 static s3_error_e
-s3_operation_headers(ngx_pool_t *pool, s3_header_t *headers,
+s3_operation_headers(ngx_pool_t *pool, s3_face_e face, s3_header_t *headers,
     ngx_uint_t nheaders, s3_failure_t *fail)
 {
     size_t                   len;
@@ -605,6 +619,14 @@ s3_operation_headers(ngx_pool_t *pool, s3_header_t *headers,
             {
                 break;
             }
+        }
+
+        /* what the store does not have an upstream may */
+
+        if (face == S3_FACE_GATEWAY && r->rule != S3_HEADER_ONCE
+            && r->rule != S3_HEADER_CHECKSUM)
+        {
+            continue;
         }
 
         switch (r->rule) {

@@ -341,26 +341,22 @@ s3_xml_error(ngx_pool_t *pool, s3_failure_t *fail, ngx_str_t *resource,
     ngx_str_t *host_id, size_t *size)
 {
     s3_xml_t           x;
-    ngx_str_t          value;
     ngx_uint_t         i;
+    s3_error_t         error;
     ngx_chain_t       *out;
-    const s3_error_t  *error;
 
-    error = s3_error(fail->error);
+    s3_failure(fail, &error);
 
     s3_xml_begin(&x, pool);
     x.replace = 1;
 
     s3_xml_open(&x, "Error");
 
-    value = error->code;
-    s3_xml_text(&x, "Code", &value);
-
-    value = fail->message.len ? fail->message : error->message;
-    s3_xml_text(&x, "Message", &value);
+    s3_xml_text(&x, "Code", &error.code);
+    s3_xml_text(&x, "Message", &error.message);
 
     for (i = 0; i < fail->nelements; i++) {
-        /* names are constants of ours, NUL-terminated */
+        /* names are constants of ours, or another server's; they end in NUL */
         s3_xml_text(&x, (char *) fail->elements[i].name.data,
                     &fail->elements[i].value);
     }

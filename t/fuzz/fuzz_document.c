@@ -12,7 +12,7 @@
 #include "s3_test.h"
 #include "s3_bucket.h"
 #include "s3_delete.h"
-#include "s3_multipart.h"
+#include "s3_complete.h"
 #include "s3_target.h"
 
 

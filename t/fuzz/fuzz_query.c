@@ -81,11 +81,20 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         if (s3_target_hoisted(pool, &t, headers) == NGX_OK) {
 
-            if (s3_operation_parse(pool, &method, &t, headers->elts,
-                                   headers->nelts, &op, &fail)
+            if (s3_operation_parse(pool, S3_FACE_SERVE, &method, &t,
+                                   headers->elts, headers->nelts, &op, &fail)
                 == S3_OK)
             {
-                fuzz_check(op && op->implemented && op->level == t.level);
+                fuzz_check(op && op->where == S3_OPERATION_SERVED
+                           && op->level == t.level);
+            }
+
+            if (s3_operation_parse(pool, S3_FACE_GATEWAY, &method, &t,
+                                   headers->elts, headers->nelts, &op, &fail)
+                == S3_OK)
+            {
+                fuzz_check(op && op->where >= S3_OPERATION_PASSED
+                           && op->level == t.level);
             }
 
             /* of a query, or as if they had come as headers */
@@ -103,8 +112,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             }
         }
 
-        if (s3_list_parse(pool, &t, size % 3, &list, &fail) == S3_OK) {
+        if (s3_list_parse(&t, size % 3, &list, &fail) == S3_OK) {
             fuzz_check(list.max_keys <= S3_LIST_MAX_KEYS);
+            (void) s3_list_after(pool, &list, &fail);
         }
 
         (void) s3_list_buckets_parse(pool, &t, &buckets, &fail);

@@ -56,6 +56,10 @@ test_source(void **state)
 
         error = s3_copy_source_parse(pool, &value, &source, &fail);
 
+        if (error == S3_OK) {
+            error = s3_copy_source_unversioned(&source, &fail);
+        }
+
         if (error != cases[i].error || error != fail.error) {
             fail_msg("%s: %d", cases[i].value, error);
         }
@@ -202,11 +206,66 @@ test_document(void **state)
 }
 
 
+/* versions are the source's server's to know */
+
+static void
+test_version(void **state)
+{
+    size_t             i;
+    ngx_str_t          value;
+    ngx_pool_t        *pool;
+    s3_failure_t       fail;
+    s3_copy_source_t   source;
+
+    static const struct {
+        const char  *value;
+        const char  *version;
+        s3_error_e   error;            /* where there are none */
+    } cases[] = {
+        { "abc/d", "", S3_OK },
+        { "abc/d?versionId=null", "null", S3_OK },
+        { "abc/d?versionId=Null", "Null", S3_ERR_INVALID_ARGUMENT },
+        { "abc/d?versionId=", "", S3_ERR_INVALID_ARGUMENT },
+        { "abc/d?versionId=nul", "nul", S3_ERR_INVALID_ARGUMENT },
+        { "abc/d?versionId=nulll", "nulll", S3_ERR_INVALID_ARGUMENT },
+        { "abc/d?versionId=3HL4kqtJvjVBH40Nrjfkd", "3HL4kqtJvjVBH40Nrjfkd",
+          S3_ERR_INVALID_ARGUMENT },
+    };
+
+    pool = s3_test_pool();
+
+    for (i = 0; i < test_nelts(cases); i++) {
+        value = s3_test_str(cases[i].value);
+        ngx_memzero(&fail, sizeof(s3_failure_t));
+
+        assert_int_equal(s3_copy_source_parse(pool, &value, &source, &fail),
+                         S3_OK);
+        assert_str(source.version, cases[i].version);
+        assert_str(source.bucket, "abc");
+        assert_str(source.key, "d");
+
+        if (s3_copy_source_unversioned(&source, &fail) != cases[i].error) {
+            fail_msg("%s", cases[i].value);
+        }
+
+        assert_int_equal(fail.error, cases[i].error);
+
+        if (cases[i].error != S3_OK) {
+            assert_str(fail.elements[0].value, "versionId");
+            assert_str(fail.elements[1].value, cases[i].version);
+        }
+    }
+
+    s3_test_pool_free(pool);
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_source),
+        cmocka_unit_test(test_version),
         cmocka_unit_test(test_range),
         cmocka_unit_test(test_conditions),
         cmocka_unit_test(test_document)

@@ -772,6 +772,77 @@ test_override(void **state)
 }
 
 
+/* values of one name, whichever way the name is written */
+
+static void
+test_join(void **state)
+{
+    ngx_str_t     name, value;
+    ngx_pool_t   *pool;
+    s3_header_t   h[5];
+
+    pool = s3_test_pool();
+
+    test_set(&h[0], "X-Amz-Meta-A", "1");
+    test_set(&h[1], "x-amz-meta-ab", "2");
+    test_set(&h[2], "x-amz-meta-a", "");
+    test_set(&h[3], "x-amz-meta-", "3");
+    test_set(&h[4], "X-AMZ-META-A", "4, 5");
+
+    name = s3_test_str("x-amz-meta-a");
+
+    assert_int_equal(s3_header_join(pool, h, 5, &name, &value), NGX_OK);
+    assert_str(value, "1,,4, 5");
+
+    assert_int_equal(s3_header_join(pool, h, 3, &name, &value), NGX_OK);
+    assert_str(value, "1,");
+
+    /* one is itself */
+
+    assert_int_equal(s3_header_join(pool, h, 2, &name, &value), NGX_OK);
+    assert_str(value, "1");
+    assert_ptr_equal(value.data, h[0].value.data);
+
+    assert_int_equal(s3_header_join(pool, &h[2], 1, &name, &value), NGX_OK);
+    assert_int_equal(value.len, 0);
+
+    name = s3_test_str("x-amz-meta-ab");
+    assert_int_equal(s3_header_join(pool, h, 5, &name, &value), NGX_OK);
+    assert_str(value, "2");
+
+    s3_test_pool_free(pool);
+}
+
+
+static void
+test_encoding(void **state)
+{
+    ngx_str_t    value;
+    ngx_uint_t   i;
+    ngx_pool_t  *pool;
+
+    static const char  *cases[][2] = {
+        { "", "" }, { "gzip", "gzip" }, { "aws-chunked", "" },
+        { "AWS-CHUNKED", "" }, { "aws-chunked,", "" }, { " , ", "" },
+        { "aws-chunked,gzip", "gzip" }, { "gzip , aws-chunked", "gzip" },
+        { "gzip,aws-chunked,br", "gzip,br" },
+        { "aws-chunked,aws-chunked", "" }, { "aws-chunk", "aws-chunk" },
+        { "xaws-chunked", "xaws-chunked" },
+        { "aws-chunked-2", "aws-chunked-2" }
+    };
+
+    pool = s3_test_pool();
+
+    for (i = 0; i < test_nelts(cases); i++) {
+        value = s3_test_str(cases[i][0]);
+        assert_int_equal(s3_metadata_encoding(pool, &value), NGX_OK);
+        assert_str(value, cases[i][1]);
+    }
+
+    s3_test_pool_free(pool);
+}
+
+
 int
 main(void)
 {
@@ -785,6 +856,8 @@ main(void)
         cmocka_unit_test(test_metadata_words),
         cmocka_unit_test(test_metadata_bounds),
         cmocka_unit_test(test_override),
+        cmocka_unit_test(test_join),
+        cmocka_unit_test(test_encoding),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

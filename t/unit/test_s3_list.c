@@ -46,6 +46,18 @@ test_join(ngx_pool_t *pool, ngx_chain_t *in, size_t size)
 }
 
 
+static s3_error_e
+test_parse(ngx_pool_t *pool, s3_target_t *t, s3_list_params_t *p,
+    s3_failure_t *fail)
+{
+    s3_error_e  e;
+
+    e = s3_list_parse(t, S3_LIST_V2, p, fail);
+
+    return e == S3_OK ? s3_list_after(pool, p, fail) : e;
+}
+
+
 static void
 test_parameters(void **state)
 {
@@ -56,7 +68,7 @@ test_parameters(void **state)
     pool = s3_test_pool();
 
     test_target(pool, "list-type=2", &t);
-    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
+    assert_int_equal(test_parse(pool, &t, &p, NULL), S3_OK);
     assert_int_equal(p.max_keys, 1000);
     assert_int_equal(p.after.len, 0);
     assert_false(p.encoding_url || p.fetch_owner || p.has_start_after
@@ -64,7 +76,7 @@ test_parameters(void **state)
 
     test_target(pool, "list-type=2&prefix=a%2F&delimiter=%2F&max-keys=7"
                 "&start-after=a%2Fb&encoding-type=url&fetch-owner=true", &t);
-    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
+    assert_int_equal(test_parse(pool, &t, &p, NULL), S3_OK);
     assert_str(p.prefix, "a/");
     assert_str(p.delimiter, "/");
     assert_int_equal(p.max_keys, 7);
@@ -72,15 +84,15 @@ test_parameters(void **state)
     assert_true(p.encoding_url && p.fetch_owner && p.has_start_after);
 
     test_target(pool, "max-keys=0", &t);
-    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
+    assert_int_equal(test_parse(pool, &t, &p, NULL), S3_OK);
     assert_int_equal(p.max_keys, 0);
 
     test_target(pool, "max-keys=2147483647", &t);
-    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
+    assert_int_equal(test_parse(pool, &t, &p, NULL), S3_OK);
     assert_int_equal(p.max_keys, 1000);
 
     test_target(pool, "max-keys=&delimiter=&fetch-owner=false", &t);
-    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
+    assert_int_equal(test_parse(pool, &t, &p, NULL), S3_OK);
     assert_int_equal(p.max_keys, 1000);
 
     s3_test_pool_free(pool);
@@ -123,7 +135,7 @@ test_bad_parameters(void **state)
         ngx_memzero(&fail, sizeof(s3_failure_t));
         test_target(pool, cases[i].query, &t);
 
-        if (s3_list_parse(pool, &t, S3_LIST_V2, &p, &fail) != S3_ERR_INVALID_ARGUMENT) {
+        if (test_parse(pool, &t, &p, &fail) != S3_ERR_INVALID_ARGUMENT) {
             fail_msg("%s", cases[i].query);
         }
 
@@ -215,7 +227,7 @@ test_token(void **state)
     *ngx_snprintf(query, sizeof(query) - 1, "start-after=zzz"
                   "&continuation-token=%V", &token) = '\0';
     test_target(pool, (char *) query, &t);
-    assert_int_equal(s3_list_parse(pool, &t, S3_LIST_V2, &p, NULL), S3_OK);
+    assert_int_equal(test_parse(pool, &t, &p, NULL), S3_OK);
     assert_str(p.after, "a/");
     assert_true(p.has_token && p.has_start_after);
     assert_str(p.start_after, "zzz");
@@ -416,6 +428,99 @@ test_buckets(void **state)
 }
 
 
+/* markers as they come: another server's are its own to look at */
+
+static void
+test_after(void **state)
+{
+    size_t             i;
+    s3_error_e         rc;
+    s3_target_t        t;
+    ngx_pool_t        *pool;
+    s3_failure_t       fail;
+    s3_list_params_t   p;
+
+    static const struct {
+        const char  *query;
+        s3_list_e    type;
+        s3_error_e   parsed;
+        s3_error_e   after;
+        const char  *value;            /* of after; or the argument's name */
+    } cases[] = {
+        { "", S3_LIST_V2, S3_OK, S3_OK, "" },
+        { "start-after=a%2Fb", S3_LIST_V2, S3_OK, S3_OK, "a/b" },
+        { "marker=a%2Fb", S3_LIST_V2, S3_OK, S3_OK, "" },
+        { "continuation-token=AQFhJngvtJM_JQ", S3_LIST_V2, S3_OK, S3_OK,
+          "a&x/" },
+        { "continuation-token=a%20key&start-after=b", S3_LIST_V2, S3_OK,
+          S3_ERR_INVALID_ARGUMENT, "continuation-token" },
+        { "continuation-token=", S3_LIST_V2, S3_ERR_INVALID_ARGUMENT, S3_OK,
+          "continuation-token" },
+
+        { "marker=a%2Fb", S3_LIST_V1, S3_OK, S3_OK, "a/b" },
+        { "marker=", S3_LIST_V1, S3_OK, S3_OK, "" },
+        { "continuation-token=x&start-after=y", S3_LIST_V1, S3_OK, S3_OK,
+          "" },
+
+        { "key-marker=a", S3_LIST_VERSIONS, S3_OK, S3_OK, "a" },
+        { "key-marker=a&version-id-marker=null", S3_LIST_VERSIONS, S3_OK,
+          S3_OK, "a" },
+        { "key-marker=a&version-id-marker=v1", S3_LIST_VERSIONS, S3_OK,
+          S3_ERR_INVALID_ARGUMENT, "version-id-marker" },
+        { "key-marker=a&version-id-marker=nul", S3_LIST_VERSIONS, S3_OK,
+          S3_ERR_INVALID_ARGUMENT, "version-id-marker" },
+        { "key-marker=a&version-id-marker=nulll", S3_LIST_VERSIONS, S3_OK,
+          S3_ERR_INVALID_ARGUMENT, "version-id-marker" },
+        { "key-marker=a&version-id-marker=", S3_LIST_VERSIONS,
+          S3_ERR_INVALID_ARGUMENT, S3_OK, "version-id-marker" },
+        { "version-id-marker=null", S3_LIST_VERSIONS,
+          S3_ERR_INVALID_ARGUMENT, S3_OK, "version-id-marker" },
+    };
+
+    pool = s3_test_pool();
+
+    for (i = 0; i < test_nelts(cases); i++) {
+        ngx_memzero(&fail, sizeof(s3_failure_t));
+        test_target(pool, cases[i].query, &t);
+
+        rc = s3_list_parse(&t, cases[i].type, &p, &fail);
+
+        if (rc != cases[i].parsed || fail.error != rc) {
+            fail_msg("%s: %d", cases[i].query, rc);
+        }
+
+        if (rc == S3_OK) {
+            rc = s3_list_after(pool, &p, &fail);
+
+            if (rc != cases[i].after || fail.error != rc) {
+                fail_msg("%s: %d", cases[i].query, rc);
+            }
+        }
+
+        if (rc == S3_OK) {
+            assert_str(p.after, cases[i].value);
+
+        } else {
+            assert_str(fail.elements[0].value, cases[i].value);
+        }
+    }
+
+    /* what is to be said again stays as it was given */
+
+    test_target(pool, "continuation-token=a%20key&start-after=b", &t);
+    assert_int_equal(s3_list_parse(&t, S3_LIST_V2, &p, &fail), S3_OK);
+    assert_true(p.has_token);
+    assert_str(p.continuation_token, "a key");
+    assert_str(p.start_after, "b");
+
+    test_target(pool, "key-marker=a&version-id-marker=v1", &t);
+    assert_int_equal(s3_list_parse(&t, S3_LIST_VERSIONS, &p, &fail), S3_OK);
+    assert_str(p.version_id_marker, "v1");
+
+    s3_test_pool_free(pool);
+}
+
+
 int
 main(void)
 {
@@ -425,6 +530,7 @@ main(void)
         cmocka_unit_test(test_token),
         cmocka_unit_test(test_document),
         cmocka_unit_test(test_buckets),
+        cmocka_unit_test(test_after),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
 /* Multipart uploads: headers, ids, limits, the list of parts, documents. */
 
 #include "s3_test.h"
-#include "s3_multipart.h"
+#include "s3_complete.h"
 
 
 #define XML  "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
@@ -444,6 +444,28 @@ test_documents(void **state)
 
 
 static void
+test_elements(void **state)
+{
+    static const char  *names[] = { "CRC32", "CRC32C", "SHA1", "SHA256",
+                                    "CRC64NVME" };
+
+    char         name[32];
+    ngx_uint_t   i;
+
+    assert_null(s3_checksum_element(S3_CHECKSUM_NONE));
+    assert_null(s3_checksum_element(S3_CHECKSUM_LAST));
+
+    for (i = 0; i < 5; i++) {
+        snprintf(name, sizeof(name), "Checksum%s", names[i]);
+        assert_string_equal(s3_checksum_element(
+                                s3_checksum_by_name(names[i],
+                                                    strlen(names[i]))),
+                            name);
+    }
+}
+
+
+static void
 test_attributes(void **state)
 {
     size_t            size;
@@ -512,6 +534,74 @@ test_attributes(void **state)
 }
 
 
+static void
+test_fail_part(void **state)
+{
+    assert_int_equal(s3_fail_part(pool, 3, 2, &fail),
+                     S3_ERR_INVALID_PART_NUMBER);
+    assert_int_equal(fail.error, S3_ERR_INVALID_PART_NUMBER);
+    test_element("ActualPartCount", "2");
+    test_element("PartNumberRequested", "3");
+
+    /* not uploaded in parts: it is one */
+
+    assert_int_equal(s3_fail_part(pool, 10000, 0, &fail),
+                     S3_ERR_INVALID_PART_NUMBER);
+    test_element("ActualPartCount", "1");
+    test_element("PartNumberRequested", "10000");
+}
+
+
+/* a marker of an upload: ours, or another server's to look at */
+
+static void
+test_uploads_after(void **state)
+{
+    s3_arg_t            arg[2];
+    s3_target_t         target;
+    s3_list_uploads_t   list;
+
+    ngx_memzero(&target, sizeof(target));
+    target.args = arg;
+    target.nargs = 2;
+
+    arg[0].name = s3_test_str("upload-id-marker");
+    arg[0].value = s3_test_str("0123456789abcdef00000000000000ff");
+    arg[1].name = s3_test_str("key-marker");
+    arg[1].value = s3_test_str("k");
+
+    assert_int_equal(s3_list_uploads_parse(pool, &target, &list, &fail),
+                     S3_OK);
+    assert_str(list.upload_id_marker, "0123456789abcdef00000000000000ff");
+    assert_false(list.after_upload);
+
+    assert_int_equal(s3_list_uploads_after(&list, &fail), S3_OK);
+    assert_true(list.after_upload);
+    assert_memory_equal(list.after_id, "\x01\x23\x45\x67\x89\xab\xcd\xef", 8);
+    assert_int_equal(list.after_id[15], 0xff);
+
+    arg[0].value = s3_test_str("2~WpnpnJ");
+    assert_int_equal(s3_list_uploads_parse(pool, &target, &list, &fail),
+                     S3_OK);
+    assert_str(list.upload_id_marker, "2~WpnpnJ");
+    assert_int_equal(s3_list_uploads_after(&list, &fail),
+                     S3_ERR_INVALID_ARGUMENT);
+    assert_false(list.after_upload);
+    test_element("ArgumentName", "upload-id-marker");
+    test_element("ArgumentValue", "2~WpnpnJ");
+
+    /* "If key-marker is not specified, the upload-id-marker parameter is
+     * ignored" */
+
+    target.nargs = 1;
+    assert_int_equal(s3_list_uploads_parse(pool, &target, &list, &fail),
+                     S3_OK);
+    assert_int_equal(list.upload_id_marker.len, 0);
+    assert_int_equal(s3_list_uploads_after(&list, &fail), S3_OK);
+    assert_false(list.after_upload);
+}
+
+
 int
 main(void)
 {
@@ -533,6 +623,12 @@ main(void)
         cmocka_unit_test_setup_teardown(test_documents, test_setup,
                                         test_teardown),
         cmocka_unit_test_setup_teardown(test_attributes, test_setup,
+                                        test_teardown),
+        cmocka_unit_test_setup_teardown(test_elements, test_setup,
+                                        test_teardown),
+        cmocka_unit_test_setup_teardown(test_fail_part, test_setup,
+                                        test_teardown),
+        cmocka_unit_test_setup_teardown(test_uploads_after, test_setup,
                                         test_teardown)
     };
 

@@ -8,6 +8,9 @@
 #define test_nelts(a)  (sizeof(a) / sizeof((a)[0]))
 
 
+static s3_face_e  test_face = S3_FACE_SERVE;
+
+
 static s3_error_e
 test_parse(const char *method, const char *raw, const char *name,
     const char *value, const s3_operation_t **op, s3_failure_t *fail)
@@ -43,7 +46,8 @@ test_parse(const char *method, const char *raw, const char *name,
         fail_msg("%s: target", raw);
     }
 
-    return s3_operation_parse(pool, &m, &t, &h, name != NULL, op, fail);
+    return s3_operation_parse(pool, test_face, &m, &t, &h, name != NULL, op,
+                              fail);
 }
 
 
@@ -119,7 +123,7 @@ test_implemented(void **state)
 
         assert_non_null(op);
         assert_int_equal(op->id, cases[i].op);
-        assert_true(op->implemented);
+        assert_int_equal(op->where, S3_OPERATION_SERVED);
     }
 }
 
@@ -309,7 +313,7 @@ test_table(void **state)
         assert_int_equal(op->id, i);
         assert_true(op->name.len > 0);
         assert_memory_equal(op->action.data, "s3", 2);
-        n += op->implemented;
+        n += (op->where == S3_OPERATION_SERVED);
 
         for (j = i + 1; j < S3_OP_LAST; j++) {
             other = s3_operation(j);
@@ -358,6 +362,235 @@ test_error_table(void **state)
 }
 
 
+/* a gateway leaves to its upstream what the store does not have */
+
+static void
+test_gateway(void **state)
+{
+    ngx_uint_t             i;
+    s3_error_e             rc;
+    s3_failure_t           fail;
+    const s3_operation_t  *op;
+
+    static const struct {
+        const char      *method;
+        const char      *raw;
+        const char      *name;
+        const char      *value;
+        s3_error_e       serve;
+        s3_error_e       gateway;
+        s3_operation_e   op;           /* of the gateway's, where it is OK */
+    } cases[] = {
+        { "PUT", "/abc?acl", NULL, NULL, S3_ERR_NOT_IMPLEMENTED, S3_OK,
+          S3_OP_PUT_BUCKET_ACL },
+        { "PUT", "/abc?policy", NULL, NULL, S3_ERR_NOT_IMPLEMENTED, S3_OK,
+          S3_OP_PUT_BUCKET_POLICY },
+        { "PUT", "/abc/k?tagging", NULL, NULL, S3_ERR_NOT_IMPLEMENTED, S3_OK,
+          S3_OP_PUT_OBJECT_TAGGING },
+        { "POST", "/abc/k?restore", NULL, NULL, S3_ERR_NOT_IMPLEMENTED,
+          S3_OK, S3_OP_RESTORE_OBJECT },
+        { "POST", "/abc/k?select&select-type=2", NULL, NULL,
+          S3_ERR_NOT_IMPLEMENTED, S3_OK, S3_OP_SELECT_OBJECT_CONTENT },
+
+        /* of both, and of neither */
+        { "PUT", "/abc/k", NULL, NULL, S3_OK, S3_OK, S3_OP_PUT_OBJECT },
+        { "GET", "/abc/k?torrent", NULL, NULL, S3_ERR_NOT_IMPLEMENTED,
+          S3_ERR_NOT_IMPLEMENTED, S3_OP_NONE },
+        { "PUT", "/abc/k?renameObject", NULL, NULL, S3_ERR_NOT_IMPLEMENTED,
+          S3_ERR_NOT_IMPLEMENTED, S3_OP_NONE },
+        { "POST", "/abc", NULL, NULL, S3_ERR_NOT_IMPLEMENTED,
+          S3_ERR_NOT_IMPLEMENTED, S3_OP_NONE },
+        { "GET", "/abc?session", NULL, NULL, S3_ERR_NOT_IMPLEMENTED,
+          S3_ERR_NOT_IMPLEMENTED, S3_OP_NONE },
+
+        /* what old servers would take for another operation */
+        { "DELETE", "/abc?nobodyKnows", NULL, NULL, S3_ERR_NOT_IMPLEMENTED,
+          S3_ERR_NOT_IMPLEMENTED, S3_OP_NONE },
+        { "PUT", "/abc/k?foo=bar", NULL, NULL, S3_ERR_NOT_IMPLEMENTED,
+          S3_ERR_NOT_IMPLEMENTED, S3_OP_NONE },
+        { "DELETE", "/abc/k?location", NULL, NULL, S3_ERR_NOT_IMPLEMENTED,
+          S3_ERR_NOT_IMPLEMENTED, S3_OP_NONE },
+        { "GET", "/abc?acl&policy", NULL, NULL, S3_ERR_INVALID_ARGUMENT,
+          S3_ERR_INVALID_ARGUMENT, S3_OP_NONE },
+        { "DELETE", "/abc?location", NULL, NULL, S3_ERR_METHOD_NOT_ALLOWED,
+          S3_ERR_METHOD_NOT_ALLOWED, S3_OP_NONE },
+        { "PATCH", "/abc/k", NULL, NULL, S3_ERR_METHOD_NOT_ALLOWED,
+          S3_ERR_METHOD_NOT_ALLOWED, S3_OP_NONE },
+
+        /* versions */
+        { "GET", "/abc/k?versionId=v1", NULL, NULL, S3_ERR_INVALID_ARGUMENT,
+          S3_OK, S3_OP_GET_OBJECT },
+        { "HEAD", "/abc/k?versionId=v1", NULL, NULL, S3_ERR_INVALID_ARGUMENT,
+          S3_OK, S3_OP_HEAD_OBJECT },
+        { "DELETE", "/abc/k?versionId=v1", NULL, NULL,
+          S3_ERR_INVALID_ARGUMENT, S3_OK, S3_OP_DELETE_OBJECT },
+        { "GET", "/abc/k?tagging&versionId=v1", NULL, NULL,
+          S3_ERR_INVALID_ARGUMENT, S3_OK, S3_OP_GET_OBJECT_TAGGING },
+
+        /* headers */
+        { "PUT", "/abc/k", "x-amz-acl", "public-read",
+          S3_ERR_ACCESS_CONTROL_LIST_NOT_SUPPORTED, S3_OK, S3_OP_PUT_OBJECT },
+        { "PUT", "/abc/k", "x-amz-grant-read", "id=1",
+          S3_ERR_ACCESS_CONTROL_LIST_NOT_SUPPORTED, S3_OK, S3_OP_PUT_OBJECT },
+        { "PUT", "/abc/k", "x-amz-storage-class", "GLACIER",
+          S3_ERR_INVALID_STORAGE_CLASS, S3_OK, S3_OP_PUT_OBJECT },
+        { "PUT", "/abc/k", "x-amz-tagging", "a=b", S3_ERR_NOT_IMPLEMENTED,
+          S3_OK, S3_OP_PUT_OBJECT },
+        { "PUT", "/abc/k", "x-amz-server-side-encryption", "AES256",
+          S3_ERR_NOT_IMPLEMENTED, S3_OK, S3_OP_PUT_OBJECT },
+        { "PUT", "/abc", "x-amz-object-ownership", "ObjectWriter",
+          S3_ERR_NOT_IMPLEMENTED, S3_OK, S3_OP_CREATE_BUCKET },
+        { "DELETE", "/abc/k", "x-amz-bypass-governance-retention", "true",
+          S3_ERR_INVALID_ARGUMENT, S3_OK, S3_OP_DELETE_OBJECT },
+        { "PUT", "/abc/k", "x-amz-some-new-thing", "1",
+          S3_ERR_NOT_IMPLEMENTED, S3_OK, S3_OP_PUT_OBJECT },
+
+        /* those that we read ourselves must be right */
+        { "PUT", "/abc/k", "x-amz-checksum-xxhash", "AA",
+          S3_ERR_INVALID_REQUEST, S3_ERR_INVALID_REQUEST, S3_OP_NONE },
+        { "PUT", "/abc/k", "x-amz-sdk-checksum-algorithm", "MD4",
+          S3_ERR_INVALID_REQUEST, S3_ERR_INVALID_REQUEST, S3_OP_NONE },
+        { "PUT", "/abc/k", "x-amz-sdk-checksum-algorithm", "CRC32", S3_OK,
+          S3_OK, S3_OP_PUT_OBJECT },
+    };
+
+    for (i = 0; i < test_nelts(cases); i++) {
+
+        for (test_face = S3_FACE_SERVE; test_face <= S3_FACE_GATEWAY;
+             test_face++)
+        {
+            rc = test_parse(cases[i].method, cases[i].raw, cases[i].name,
+                            cases[i].value, &op, &fail);
+
+            if (rc != (test_face == S3_FACE_SERVE ? cases[i].serve
+                                                  : cases[i].gateway))
+            {
+                fail_msg("%s %s (%s), %s: %s", cases[i].method, cases[i].raw,
+                         cases[i].name ? cases[i].name : "",
+                         test_face ? "gateway" : "serve",
+                         rc ? (char *) s3_error(rc)->code.data : "OK");
+            }
+
+            assert_int_equal(fail.error, rc);
+
+            if (rc == S3_OK) {
+                assert_int_equal(op->id, cases[i].op);
+            }
+        }
+    }
+
+    test_face = S3_FACE_SERVE;
+
+    (void) test_parse(NULL, NULL, NULL, NULL, &op, &fail);
+}
+
+
+/* a version may be named wherever S3 takes one */
+
+static void
+test_versions(void **state)
+{
+    ngx_uint_t             i;
+    s3_failure_t           fail;
+    const s3_operation_t  *op;
+
+    static const struct {
+        const char      *method;
+        const char      *raw;
+        s3_operation_e   op;
+    } cases[] = {
+        { "PUT", "/abc/k?acl&versionId=v", S3_OP_PUT_OBJECT_ACL },
+        { "PUT", "/abc/k?tagging&versionId=v", S3_OP_PUT_OBJECT_TAGGING },
+        { "DELETE", "/abc/k?tagging&versionId=v",
+          S3_OP_DELETE_OBJECT_TAGGING },
+        { "PUT", "/abc/k?retention&versionId=v",
+          S3_OP_PUT_OBJECT_RETENTION },
+        { "PUT", "/abc/k?legal-hold&versionId=v",
+          S3_OP_PUT_OBJECT_LEGAL_HOLD },
+        { "POST", "/abc/k?restore&versionId=v", S3_OP_RESTORE_OBJECT },
+        { "GET", "/abc/k?attributes&versionId=v",
+          S3_OP_GET_OBJECT_ATTRIBUTES },
+    };
+
+    test_face = S3_FACE_GATEWAY;
+
+    for (i = 0; i < test_nelts(cases); i++) {
+        if (test_parse(cases[i].method, cases[i].raw, NULL, NULL, &op, &fail)
+            != S3_OK)
+        {
+            test_face = S3_FACE_SERVE;
+            fail_msg("%s %s: %.*s", cases[i].method, cases[i].raw,
+                     (int) fail.message.len, fail.message.data);
+        }
+
+        assert_int_equal(op->id, cases[i].op);
+    }
+
+    /* an object is put as the latest one, and a part has no versions */
+
+    assert_int_not_equal(test_parse("PUT", "/abc/k?versionId=v", NULL, NULL,
+                                    &op, &fail), S3_OK);
+    assert_int_not_equal(test_parse("PUT", "/abc/k?uploadId=u&partNumber=1"
+                                    "&versionId=v", NULL, NULL, &op, &fail),
+                         S3_OK);
+
+    test_face = S3_FACE_SERVE;
+
+    (void) test_parse(NULL, NULL, NULL, NULL, &op, &fail);
+}
+
+
+/* a header that decides something comes once, whoever answers */
+
+static void
+test_once(void **state)
+{
+    ngx_uint_t             i;
+    ngx_str_t              method, raw, mount = ngx_string("/");
+    ngx_pool_t            *pool;
+    s3_header_t            h[2];
+    s3_target_t            t;
+    s3_failure_t           fail;
+    const s3_operation_t  *op;
+
+    static const struct {
+        const char  *name;
+        s3_error_e   error;
+    } cases[] = {
+        { "x-amz-checksum-algorithm", S3_ERR_INVALID_REQUEST },
+        { "x-amz-checksum-mode", S3_ERR_INVALID_REQUEST },
+        { "x-amz-metadata-directive", S3_ERR_INVALID_REQUEST },
+        { "x-amz-mp-object-size", S3_ERR_INVALID_REQUEST },
+        { "x-amz-meta-a", S3_OK },
+    };
+
+    pool = s3_test_pool();
+
+    method = s3_test_str("GET");
+    raw = s3_test_str("/abc/k");
+
+    assert_int_equal(s3_target_parse(pool, &raw, &mount, &t, &fail), S3_OK);
+
+    for (i = 0; i < test_nelts(cases); i++) {
+        h[0].name = s3_test_str(cases[i].name);
+        h[0].value = s3_test_str("1");
+        h[1] = h[0];
+
+        ngx_memzero(&fail, sizeof(s3_failure_t));
+        assert_int_equal(s3_operation_parse(pool, S3_FACE_SERVE, &method, &t,
+                                            h, 2, &op, &fail),
+                         cases[i].error);
+        assert_int_equal(s3_operation_parse(pool, S3_FACE_GATEWAY, &method,
+                                            &t, h, 2, &op, &fail),
+                         cases[i].error);
+        assert_int_equal(s3_operation_parse(pool, S3_FACE_GATEWAY, &method,
+                                            &t, h, 1, &op, &fail), S3_OK);
+    }
+
+    s3_test_pool_free(pool);
+}
+
+
 int
 main(void)
 {
@@ -365,6 +598,9 @@ main(void)
         cmocka_unit_test(test_implemented),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_gateway),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_once),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_error_table),
     };

@@ -469,6 +469,96 @@ test_location(void **state)
 }
 
 
+/* an error under another server's code, or under one that both have */
+
+static void
+test_foreign_error(void **state)
+{
+    size_t         size;
+    ngx_str_t      out, code, message, bucket, key, value;
+    ngx_pool_t    *pool;
+    s3_error_t     error;
+    ngx_chain_t   *cl;
+    s3_failure_t   fail;
+
+    pool = s3_test_pool();
+    ngx_memzero(&fail, sizeof(s3_failure_t));
+
+    bucket = s3_test_str("abc");
+    key = s3_test_str("k");
+    value = s3_test_str("a&b");
+
+    code = s3_test_str("User<Suspended");
+    message = s3_test_str("No more.");
+    s3_fail_foreign(&fail, &code, 403, &message);
+    assert_int_equal(fail.error, S3_ERR_ACCESS_DENIED);
+
+    s3_failure(&fail, &error);
+    assert_str(error.code, "User<Suspended");
+    assert_str(error.message, "No more.");
+    assert_int_equal(error.status, 403);
+
+    s3_fail_element(&fail, "Key", &value);
+    s3_fail_element(&fail, "BucketName", &value);
+    cl = s3_xml_error(pool, &fail, NULL, &bucket, &key, NULL, NULL, &size);
+    out = test_join(pool, cl, size);
+    assert_str(out, XML "<Error><Code>User&lt;Suspended</Code>"
+               "<Message>No more.</Message><Key>a&amp;b</Key>"
+               "<BucketName>a&amp;b</BucketName></Error>");
+
+    /* without a message: the code, or the table's where it knows it */
+
+    ngx_str_null(&message);
+    s3_fail_foreign(&fail, &code, 507, &message);
+    assert_int_equal(fail.nelements, 0);
+    s3_failure(&fail, &error);
+    assert_str(error.message, "User<Suspended");
+    assert_int_equal(error.status, 507);
+
+    code = s3_test_str("NoSuchKey");
+    s3_fail_foreign(&fail, &code, 404, &message);
+    assert_int_equal(fail.error, S3_ERR_NO_SUCH_KEY);
+    s3_failure(&fail, &error);
+    assert_str(error.code, "NoSuchKey");
+    assert_str(error.message, "The specified key does not exist.");
+    assert_int_equal(error.status, 404);
+
+    message = s3_test_str("Gone.");
+    s3_fail_foreign(&fail, &code, 410, &message);
+    s3_failure(&fail, &error);
+    assert_str(error.message, "Gone.");
+    assert_int_equal(error.status, 410);
+
+    /* no status: the table's */
+
+    s3_fail_foreign(&fail, &code, 0, &message);
+    s3_failure(&fail, &error);
+    assert_int_equal(error.status, 404);
+
+    code = s3_test_str("NoSuchKeyX");
+    s3_fail_foreign(&fail, &code, 0, &message);
+    s3_failure(&fail, &error);
+    assert_str(error.code, "NoSuchKeyX");
+    assert_int_equal(error.status, 500);
+
+    /* one of ours afterwards has nothing of it */
+
+    s3_fail_foreign(&fail, &code, 410, &message);
+    (void) s3_fail(&fail, S3_ERR_NO_SUCH_BUCKET, NULL);
+    s3_failure(&fail, &error);
+    assert_str(error.code, "NoSuchBucket");
+    assert_str(error.message, "The specified bucket does not exist");
+    assert_int_equal(error.status, 404);
+
+    cl = s3_xml_error(pool, &fail, NULL, NULL, NULL, NULL, NULL, &size);
+    out = test_join(pool, cl, size);
+    assert_str(out, XML "<Error><Code>NoSuchBucket</Code><Message>The "
+               "specified bucket does not exist</Message></Error>");
+
+    s3_test_pool_free(pool);
+}
+
+
 int
 main(void)
 {
@@ -476,6 +566,7 @@ main(void)
         cmocka_unit_test(test_escape),
         cmocka_unit_test(test_long),
         cmocka_unit_test(test_error_document),
+        cmocka_unit_test(test_foreign_error),
         cmocka_unit_test(test_configuration),
         cmocka_unit_test(test_reader_bounds),
         cmocka_unit_test(test_reader_markup),
