@@ -25,7 +25,8 @@ KEEP=1 leaves the temporary directories.
 
 Another server: with S3_ENDPOINT (http://host:port), S3_ACCESS_KEY and
 S3_SECRET_KEY, also S3_REGION and S3_CA_BUNDLE, no nginx is started. Tests
-talk to that server, and what needs one of its own is skipped.
+talk to that server, and what needs one of its own is skipped. With S3_THROUGH
+they talk to gateways, s3_gateway.py.
 """
 
 import contextlib
@@ -59,6 +60,10 @@ SECRET_KEY = "s3cr3t/of+the=tests/never+in+a+log/00001"
 
 EXTERNAL = os.environ.get("S3_ENDPOINT")
 
+# tests of t/s3 talk to gateways before this: "rgw" or "store"
+
+THROUGH = os.environ.get("S3_THROUGH")
+
 if EXTERNAL:
     REGION = os.environ.get("S3_REGION", REGION)
     ACCESS_KEY = os.environ["S3_ACCESS_KEY"]
@@ -90,7 +95,9 @@ def skip(why):
 
     import pytest
 
-    pytest.skip(f"{why}, and S3_ENDPOINT is another's")
+    pytest.skip(f"{why}, and "
+                + ("S3_ENDPOINT is another's" if EXTERNAL
+                   else "S3_THROUGH says which"))
 
 
 def nginx_path():
@@ -293,10 +300,11 @@ class Endpoint(Server):
         return super().client(self.kinds[0] == "tls", **kwargs)
 
 
-class Store(Server):
-    """One nginx and its disks.  start() and stop() are what `with` calls.
+class Nginx(Server):
+    """One nginx, in a directory of its own.  start() and stop() are what `with`
+    calls.  What it serves is a subclass's: directories(), configuration().
 
-    disks, parity, workers   numbers
+    workers                  a number
     main, http, server, location
                              further directives, at those places
     servers                  further server blocks
@@ -305,15 +313,16 @@ class Store(Server):
 
     kinds = ("http", "tls", "h2")
 
-    def __init__(self, disks=4, parity=None, workers=2, main="", http="",
-                 server="", location="", servers="", region=REGION):
-        if EXTERNAL:
-            skip("starts a server")
+    # more members of each line in the file of keys, and more lines
 
+    client_keys = {}
+    more_keys = ()
+
+    def __init__(self, workers=2, main="", http="", server="", location="",
+                 servers="", region=REGION, ports=None):
         super().__init__()
         self.region = region
         self.workers = workers
-        self.parity = disks // 2 if parity is None else parity
         self.more = {"main": main, "http": http, "server": server,
                      "location": location, "servers": servers}
 
@@ -322,7 +331,6 @@ class Store(Server):
         self.path = pathlib.Path(tempfile.mkdtemp(prefix="s3-test-"))
         self.path.chmod(0o755)
 
-        self.disks = [self.path / f"d{i}" for i in range(1, disks + 1)]
         self.error_log = self.path / "error.log"
         self.access_log = self.path / "access.log"
         self.ca = self.path / "tls/ca.pem"
@@ -330,7 +338,7 @@ class Store(Server):
         self.process = None
         self.seen = 0      # bytes of the error log that were judged
         self.user = workers_user(self.path)
-        self.port, self.tls_port, self.h2_port = free_ports(3)
+        self.port, self.tls_port, self.h2_port = ports or free_ports(3)
 
         self._make_directories()
         self._write_conf()
@@ -342,8 +350,18 @@ class Store(Server):
 
     # ---- what lies in the directory
 
+    def directories(self):
+        """Those that belong to the workers' user."""
+
+        return []
+
+    def configuration(self):
+        """(what stands in http{}, before the server; its locations)."""
+
+        raise NotImplementedError
+
     def _make_directories(self):
-        for d in [*self.disks, "run", "state", "temp", "tls"]:
+        for d in ["temp", "tls"]:
             (self.path / d).mkdir()
 
         for name, data in zip(("ca.pem", "cert.pem", "key.pem"),
@@ -354,18 +372,33 @@ class Store(Server):
                 {"access_key": OTHER_KEY, "secret_key": OTHER_SECRET},
                 {"access_key": DISABLED_KEY, "secret_key": SECRET_KEY,
                  "enabled": False}]
+        keys = [{**k, **self.client_keys} for k in keys] \
+            + list(self.more_keys)
         self.keys = self.path / "keys.jsonl"
         self.keys.write_text("".join(json.dumps(k) + "\n" for k in keys))
         self.keys.chmod(0o600)
 
+        own = self.directories()
+
+        for d in own:
+            d.mkdir()
+
         if self.user:
-            for d in [*self.disks, self.path / "run", self.path / "state",
-                      self.keys]:
-                os.chown(d, self.user[1], self.user[2])
+            for path in [*own, self.keys]:
+                os.chown(path, self.user[1], self.user[2])
+
+    def listen(self):
+        """{"http": ..., "tls": ..., "h2": ...}: arguments of listen."""
+
+        return {"http": f"127.0.0.1:{self.port} default_server",
+                "tls": f"127.0.0.1:{self.tls_port} ssl default_server",
+                "h2": f"127.0.0.1:{self.h2_port} ssl http2 default_server"}
 
     def _write_conf(self):
         user = f"user {self.user[0]};" if self.user else ""
-        disks = "\n        ".join(f'disk "{d}";' for d in self.disks)
+        http, locations = self.configuration()
+        listen = "\n        ".join(f"listen {v};"
+                                   for v in self.listen().values())
 
         self.conf.write_text(f"""
 load_module "{module_path()}";
@@ -393,21 +426,14 @@ http {{
     uwsgi_temp_path        temp/uwsgi;
     scgi_temp_path         temp/scgi;
 
-    s3_runtime_path        run/s3;
-    s3_state_path          state/s3;
     s3_region              {self.region};
     s3_credentials         keys.jsonl;
     {self.more["http"]}
 
-    s3_store main {{
-        {disks}
-        parity {self.parity};
-    }}
+    {http}
 
     server {{
-        listen 127.0.0.1:{self.port} default_server;
-        listen 127.0.0.1:{self.tls_port} ssl default_server;
-        listen 127.0.0.1:{self.h2_port} ssl http2 default_server;
+        {listen}
 
         ssl_certificate      tls/cert.pem;
         ssl_certificate_key  tls/key.pem;
@@ -415,15 +441,7 @@ http {{
         include "{ROOT}/conf/s3_params";
         {self.more["server"]}
 
-        location / {{
-            s3_serve main;
-            {self.more["location"]}
-        }}
-
-        location /storage/ {{
-            s3_serve main;
-            {self.more["location"]}
-        }}
+        {locations}
     }}
     {self.more["servers"]}
 }}
@@ -660,6 +678,44 @@ http {{
         finally:
             stop.set()
             thread.join()
+
+
+class Store(Nginx):
+    """A store on disks of its own: disks and parity are numbers, all else is
+    Nginx's.  upstream: it is what tests' gateways stand before."""
+
+    def __init__(self, disks=4, parity=None, upstream=False, **kwargs):
+        if (EXTERNAL or THROUGH) and not upstream:
+            skip("starts a server")
+
+        self.ndisks = disks
+        self.parity = disks // 2 if parity is None else parity
+
+        super().__init__(**kwargs)
+
+    def directories(self):
+        self.disks = [self.path / f"d{i}" for i in range(1, self.ndisks + 1)]
+
+        return [*self.disks, self.path / "run", self.path / "state"]
+
+    def configuration(self):
+        disks = "\n        ".join(f'disk "{d}";' for d in self.disks)
+
+        return f"""s3_runtime_path        run/s3;
+    s3_state_path          state/s3;
+
+    s3_store main {{
+        {disks}
+        parity {self.parity};
+    }}""", f"""location / {{
+            s3_serve main;
+            {self.more["location"]}
+        }}
+
+        location /storage/ {{
+            s3_serve main;
+            {self.more["location"]}
+        }}"""
 
     # ---- disks
 

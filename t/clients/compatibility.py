@@ -1,5 +1,6 @@
 """docs/compatibility.md, written from what a run of the tests has shown."""
 
+import json
 import pathlib
 import re
 
@@ -41,22 +42,37 @@ def expected():
             for row, shows in sorted(FEATURES.items(), key=order)}
 
 
-def write(path, shown):
-    """shown: {(feature, client's name): "passed", "failed" or "skipped"}."""
-
+def whole(shown):
     missing = [(row, name) for row, shows in FEATURES.items()
                for name in shows if (row, name) not in shown]
     assert not missing, f"the run was not whole: {missing[:10]}"
 
+
+def table(cell, what=""):
+    """In Markdown; cell(row, client's name) of each."""
+
+    head = [what, *(f"{c.label} {c.version()}" for c in CLIENTS)]
+    rows = [[row, *(cell(row, c.name) if c.name in shows else "-"
+                    for c in CLIENTS)]
+            for row, shows in sorted(FEATURES.items(), key=order)]
+
+    return "".join("| " + " | ".join(row) + " |\n"
+                   for row in [head, ["---"] * len(head), *rows])
+
+
+def save(path, shown):
+    whole(shown)
+    pathlib.Path(path).write_text(json.dumps(
+        [[*cell, outcome] for cell, outcome in shown.items()]))
+
+
+def write(path, shown):
+    """shown: {(feature, client's name): "passed", "failed" or "skipped"}."""
+
+    whole(shown)
+
     def cell(row, name):
-        if name not in FEATURES[row]:
-            return "-"
         return {"passed": FEATURES[row][name], "failed": "**fails**",
                 "skipped": "skipped"}[shown[row, name]]
 
-    head = ["", *(f"{c.label} {c.version()}" for c in CLIENTS)]
-    rows = [[row, *(cell(row, c.name) for c in CLIENTS)] for row, _ in sorted(FEATURES.items(), key=order)]
-
-    pathlib.Path(path).write_text(HEAD + "".join(
-        "| " + " | ".join(row) + " |\n"
-        for row in [head, ["---"] * len(head), *rows]))
+    pathlib.Path(path).write_text(HEAD + table(cell))

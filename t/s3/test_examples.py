@@ -1,11 +1,13 @@
 """conf.examples and docs/directives.md are what the module does.
 
 The examples run as they stand: only the places that belong to a host are
-moved below a directory of the test's own. Directives and variables of the
+moved below a directory of the test's own, and gateways' upstreams are a store
+that the test has started. Directives and variables of the
 documents are compared with the module's tables, and each directive is given
 to nginx -t in every context, those in which it must be refused included.
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -23,14 +25,17 @@ import boto3
 import botocore.config
 import botocore.exceptions
 import pytest
+import yaml
 
 import h3
+import s3_gateway
 import s3_server
 
 
 ROOT = s3_server.ROOT
 DOCUMENT = (ROOT / "docs/directives.md").read_text()
 EXAMPLES = sorted((ROOT / "conf.examples").glob("*.conf"))
+KUBERNETES = ROOT / "deploy/kubernetes/gateway.yaml"
 
 CONTEXTS = {"http": "NGX_HTTP_MAIN_CONF", "server": "NGX_HTTP_SRV_CONF",
             "location": "NGX_HTTP_LOC_CONF"}
@@ -45,10 +50,37 @@ def nginx_t(prefix, conf):
 
 # ---- the examples
 
+class Upstream(s3_gateway.UpstreamStore):
+    """What a gateway of the examples talks to, by the name that its
+    certificate has."""
+
+    name = "s3.example.com"
+
+    def __init__(self, example):
+        text = example.read_text()
+        region = re.search(r"s3_upstream_region\s+(\S+);", text)
+
+        super().__init__(server=f"s3_domain {self.name};",
+                         region=region[1] if region else s3_server.REGION)
+
+    def moved(self, text):
+        """The example's upstream is this one."""
+
+        https, = set(re.findall(r"proxy_pass (https?)://", text))
+        port = self.tls_port if https == "https" else self.port
+
+        text, n = re.subn(r"(?<=\n        server )[\w.-]+:\d+",
+                          f"127.0.0.1:{port}", text)
+        assert n >= 1
+
+        host = re.search(r"s3_upstream_host\s+(\S+);", text)
+        return text.replace(host[1], self.name) if host else text
+
+
 class Host:
     """A directory that is the example's /, and nginx on it."""
 
-    def __init__(self, path, example):
+    def __init__(self, path, example, upstream=None):
         path.chmod(0o755)
         self.path = path
         self.user = s3_server.workers_user(path)
@@ -58,10 +90,12 @@ class Host:
 
         text = example.read_text()
 
-        for d in ("etc/nginx", "run", "var/lib/nginx", "temp", "srv/www"):
+        for d in ("etc/nginx", "etc/ssl/certs", "run", "var/lib/nginx",
+                  "var/cache/nginx", "temp", "srv/www"):
             (path / d).mkdir(parents=True)
 
-        shutil.copy(ROOT / "conf/s3_params", path / "etc/nginx")
+        for name in ("s3_params", "s3_gateway_params"):
+            shutil.copy(ROOT / "conf" / name, path / "etc/nginx")
 
         certificates = s3_server.certificates()
         self.ca = path / "ca.pem"
@@ -73,11 +107,13 @@ class Host:
         for name in re.findall(r"ssl_certificate_key\s+(\S+);", text):
             (path / name[1:]).write_bytes(certificates[2])
 
-        for name in re.findall(r"s3_credentials\s+(\S+)", text):
+        for name in re.findall(r"ssl_trusted_certificate\s+(\S+);", text):
+            (path / name[1:]).write_bytes(certificates[0])
+
+        for name in re.findall(r"\bs3_credentials\s+(\S+)", text):
             keys = path / name[1:]
-            keys.write_text(json.dumps({
-                "access_key": s3_server.ACCESS_KEY,
-                "secret_key": s3_server.SECRET_KEY}) + "\n")
+            keys.write_text("".join(json.dumps(line) + "\n"
+                                    for line in self._keys(text, upstream)))
             keys.chmod(0o600)
             self._give(keys)
 
@@ -87,13 +123,18 @@ class Host:
 
         (path / "srv/www/index.html").write_text("not S3\n")
 
-        self.prefix = re.search(r"location (\S+) \{[^{}]*s3_serve",
-                                text)[1].rstrip("/")
+        self.prefix = re.search(
+            r"location (\S+) \{[^{}]*(s3_serve|s3_gateway)",
+            text)[1].rstrip("/")
+        self.region = re.search(r"s3_region\s+(\S+);", text)[1]
 
         # what belongs to a host; whatever else there is stays
 
+        if upstream:
+            text = upstream.moved(text)
+
         text, n = re.subn(r"(?<=\s)/(?=(etc|run|srv|var)/)", f"{path}/", text)
-        assert n >= 5
+        assert n >= (3 if upstream else 5)
 
         text, n = re.subn(r"listen 443 (ssl|quic)",
                           rf"listen 127.0.0.1:{self.port} \1", text)
@@ -117,6 +158,22 @@ http {{
         user = f"user {self.user[0]};\n" if self.user else ""
         self.conf.write_text(f"{user}daemon off;\npid {path}/run/nginx.pid;\n"
                              f"error_log {path}/error.log info;\n{text}")
+
+    def _keys(self, text, upstream):
+        """What the example's file of keys holds."""
+
+        client = {"access_key": s3_server.ACCESS_KEY,
+                  "secret_key": s3_server.SECRET_KEY}
+
+        if "--upstream self" in text:
+            client["upstream"] = "self"
+
+        return [client] + [
+            {"type": "upstream", "name": name,
+             "access_key": upstream.access_key,
+             "secret_key": upstream.secret_key}
+            for name in set(re.findall(r"s3_upstream_credentials\s+(\S+);",
+                                       text))]
 
     def _give(self, path):
         if self.user:
@@ -143,7 +200,7 @@ http {{
     def client(self):
         return boto3.session.Session().client(
             "s3", endpoint_url=f"https://127.0.0.1:{self.port}{self.prefix}",
-            region_name="us-east-1", aws_access_key_id=s3_server.ACCESS_KEY,
+            region_name=self.region, aws_access_key_id=s3_server.ACCESS_KEY,
             aws_secret_access_key=s3_server.SECRET_KEY, verify=str(self.ca),
             config=botocore.config.Config(
                 s3={"addressing_style": "path"}, signature_version="s3v4",
@@ -166,7 +223,12 @@ def test_there_are_examples():
     assert {e.name for e in EXAMPLES} >= {"single-host.conf",
                                           "storage-location.conf",
                                           "rate-limits.conf", "http3.conf",
-                                          "virtual-hosts.conf"}
+                                          "virtual-hosts.conf",
+                                          "gateway-ceph-tls.conf",
+                                          "gateway-aws.conf",
+                                          "gateway-own-store.conf",
+                                          "gateway-edge-cache.conf",
+                                          "gateway-several-rgws.conf"}
 
 
 def over_http3(client, host):
@@ -223,8 +285,30 @@ def over_names(host, domain):
         client.close()
 
 
+def from_the_cache(client, body):
+    """Asked for twice, the second answer is nginx's own, whether RGW was asked
+    for its entity tag again or not."""
+
+    for cache in ({"MISS"}, {"HIT", "REVALIDATED"}):
+        got = client.get_object(Bucket="photos", Key="2026/b.jpg",
+                                Range="bytes=1000000-2000000")
+        assert got["Body"].read() == body[1000000:2000001]
+        assert got["ResponseMetadata"]["HTTPHeaders"]["x-cache-status"] \
+            in cache
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.stem)
 def test_example(example):
+    with contextlib.ExitStack() as stack:
+        upstream = None
+
+        if "s3_gateway on;" in example.read_text():
+            upstream = stack.enter_context(Upstream(example))
+
+        run_example(example, upstream)
+
+
+def run_example(example, upstream):
     # not tmp_path: that one is closed to nginx's user
 
     needs = re.findall(r"--with-\w+", example.read_text())
@@ -234,7 +318,8 @@ def test_example(example):
     if not set(needs) <= set(re.findall(r"--with-\w+", built)):
         pytest.skip(f"this nginx is built without {needs}")
 
-    host = Host(pathlib.Path(tempfile.mkdtemp(prefix="s3-example-")), example)
+    host = Host(pathlib.Path(tempfile.mkdtemp(prefix="s3-example-")), example,
+                upstream)
 
     try:
         code, said = nginx_t(host.path, host.conf)
@@ -263,6 +348,20 @@ def test_example(example):
             got = client.get_object(Bucket="photos", Key="2026/a.jpg")
             assert got["Body"].read() == body
             assert got["Metadata"] == {"my_camera.name": "x"}
+
+            assert got["ChecksumCRC32"]
+
+            if upstream:
+                assert upstream.client(
+                    access_key=upstream.access_key,
+                    secret_key=upstream.secret_key).get_object(
+                        Bucket="photos", Key="2026/a.jpg"
+                    )["Body"].read() == body
+
+            if "proxy_cache " in host.conf.read_text():
+                client.put_object(Bucket="photos", Key="2026/b.jpg",
+                                  Body=body)
+                from_the_cache(client, body)
 
             if "quic" in host.conf.read_text():
                 over_http3(client, host)
@@ -301,6 +400,91 @@ def test_example(example):
 
     finally:
         shutil.rmtree(host.path, ignore_errors=True)
+
+
+def test_kubernetes(tmp_path):
+    """What the manifest mounts and names is there, and nginx takes its
+    configuration: but for the name of Rook's Service, which no DNS here
+    knows."""
+
+    objects = [o for o in yaml.safe_load_all(KUBERNETES.read_text()) if o]
+    found = {}
+
+    for o in objects:
+        found.setdefault(o["kind"], {})[o["metadata"]["name"]] = o
+
+    assert set(found) == {"ObjectBucketClaim", "Secret", "ConfigMap",
+                          "Deployment", "Service"}
+
+    deployment = found["Deployment"]["s3-gateway"]["spec"]
+    service = found["Service"]["s3-gateway"]["spec"]
+    pod = deployment["template"]["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    init, = pod["initContainers"]
+    nginx, = pod["containers"]
+
+    assert service["selector"].items() <= labels.items()
+    assert deployment["selector"]["matchLabels"].items() <= labels.items()
+    assert {p["targetPort"] for p in service["ports"]} \
+        <= {p["name"] for p in nginx["ports"]}
+    assert init["image"] == nginx["image"]
+
+    volumes = {v["name"]: v for v in pod["volumes"]}
+
+    for container in (init, nginx):
+        assert {m["name"] for m in container["volumeMounts"]} <= set(volumes)
+
+    # Rook makes a Secret of each claim's name
+
+    assert {e["valueFrom"]["secretKeyRef"]["name"] for e in init["env"]} \
+        == set(found["ObjectBucketClaim"])
+    assert volumes["clients"]["secret"]["secretName"] in found["Secret"]
+
+    conf = found["ConfigMap"][volumes["conf"]["configMap"]["name"]]
+    conf = conf["data"]["nginx.conf"]
+
+    assert f"listen {nginx['ports'][0]['containerPort']} " in conf
+    assert "".join(re.findall(r"s3_checksums_bucket\s+(\S+);", conf)) \
+        in {c["spec"]["bucketName"]
+            for c in found["ObjectBucketClaim"].values()}
+
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert f"location = {nginx[probe]['httpGet']['path']} {{" in conf
+
+    # the file of keys, as the init container makes it; another nginx has the
+    # same tool
+
+    tool = s3_server.BUILD / "s3-credential"
+
+    if not tool.exists():
+        tool = ROOT / "build/s3-credential"
+
+    keys = tmp_path / "s3.jsonl"
+    script = init["command"][-1].replace("/keys/s3.jsonl", str(keys)) \
+        .replace("/clients/clients.jsonl", str(tmp_path / "clients.jsonl")) \
+        .replace("s3-credential", str(tool))
+    (tmp_path / "clients.jsonl").write_text(
+        found["Secret"]["s3-gateway-clients"]["stringData"]["clients.jsonl"])
+
+    subprocess.run([*init["command"][:-1], script], check=True, timeout=30,
+                   env={**os.environ,
+                        **{e["name"]: f"{e['name']}-1" for e in init["env"]}})
+
+    for name in ("s3_params", "s3_gateway_params"):
+        shutil.copy(ROOT / "conf" / name, tmp_path)
+
+    conf = re.sub(r"/(tmp|dev)/", f"{tmp_path}/", conf)
+    conf = conf.replace("/keys/s3.jsonl", str(keys))
+    conf = conf.replace("modules/ngx_http_s3_module.so",
+                        str(s3_server.module_path()))
+    conf = re.sub(r"(?<= server )rook-ceph-rgw-my-store\.\S+;",
+                  "127.0.0.1:80;", conf)
+
+    (tmp_path / "nginx.conf").write_text(conf)
+
+    code, said = nginx_t(tmp_path, tmp_path / "nginx.conf")
+    assert code == 0, said
+    assert "[warn]" not in said
 
 
 # ---- the documents
@@ -372,16 +556,16 @@ def test_operations_are_documented():
     is answered as of a bucket without it, in the directives alone."""
 
     text = (ROOT / "src/s3/s3_operation.h").read_text()
-    rows = re.findall(r'_\((\w+),\s*"(\w+)",[^()]*\b([01])\)',
+    rows = re.findall(r'_\((\w+),\s*"(\w+)",[^()]*\b(SERVED|PASSED|REFUSED)\)',
                       text.replace("\\\n", "\n"))
 
     text = (ROOT / "src/http/ngx_http_s3_habitual.c").read_text()
     symbols = set(re.findall(r"\{ S3_OP_(\w+),", text)) - {"NONE"}
     habitual = {name for symbol, name, flag in rows if symbol in symbols}
     assert len(habitual) == len(symbols)
-    assert habitual <= {name for _, name, flag in rows if flag == "1"}
+    assert habitual <= {name for _, name, flag in rows if flag == "SERVED"}
 
-    implemented = {name for _, name, flag in rows if flag == "1"} - habitual
+    implemented = {name for _, name, flag in rows if flag == "SERVED"} - habitual
     assert len(implemented) >= 10
 
     answered = re.search(r"^Answered as .*?: (.*?)\.", DOCUMENT,
