@@ -6,7 +6,7 @@
 
 #define S3_UPSTREAM_LIST_TOKEN  "nginx."
 
-/* to be mended in a document, which has each at most once */
+/* of the root that are looked at: a list has each at most once */
 #define S3_UPSTREAM_LIST_LEAVES  16
 
 

@@ -504,18 +504,27 @@ ngx_http_s3_ask_drop(ngx_http_s3_ask_t *ask, const char *name)
 ngx_str_t *
 ngx_http_s3_ask_header(ngx_http_s3_ask_t *ask, const char *name)
 {
-    size_t            len;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
     if (ask->status == 0) {
         return NULL;
     }
 
-    len = ngx_strlen(name);
+    h = ngx_http_s3_find_header(&ask->sr->upstream->headers_in.headers, name);
 
-    part = &ask->sr->upstream->headers_in.headers.part;
+    return h ? &h->value : NULL;
+}
+
+
+ngx_table_elt_t *
+ngx_http_s3_find_header(ngx_list_t *headers, const char *name)
+{
+    ngx_uint_t        i;
+    s3_header_t       header;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    part = &headers->part;
     h = part->elts;
 
     for (i = 0; /* void */ ; i++) {
@@ -530,10 +539,10 @@ ngx_http_s3_ask_header(ngx_http_s3_ask_t *ask, const char *name)
             i = 0;
         }
 
-        if (h[i].key.len == len
-            && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
-        {
-            return &h[i].value;
+        header.name = h[i].key;
+
+        if (h[i].hash && s3_upstream_named(&header, name)) {
+            return &h[i];
         }
     }
 }

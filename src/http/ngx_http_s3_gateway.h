@@ -123,6 +123,7 @@ struct ngx_http_s3_gateway_s {
     /* the request as it is sent */
     ngx_str_t                     uri;
     ngx_str_t                     host;
+    ngx_str_t                     cache_key;  /* once it was asked for */
     ngx_array_t                   more;       /* s3_header_t, besides those of
                                                  the client */
     unsigned                      rewritten:1;
@@ -262,6 +263,10 @@ ngx_int_t ngx_http_s3_ask(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 void ngx_http_s3_ask_drop(ngx_http_s3_ask_t *ask, const char *name);
 /* The answer's header of that (lower-case) name, or NULL. */
 ngx_str_t *ngx_http_s3_ask_header(ngx_http_s3_ask_t *ask, const char *name);
+/* The first of a list that has not been taken out ("x-*": begins so), or
+ * NULL. */
+ngx_table_elt_t *ngx_http_s3_find_header(ngx_list_t *headers,
+    const char *name);
 /* What the upstream refused, or that it is not there: ctx->fail, and
  * NGX_DECLINED. */
 ngx_int_t ngx_http_s3_ask_failed(ngx_http_request_t *r,

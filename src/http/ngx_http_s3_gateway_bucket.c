@@ -311,7 +311,6 @@ ngx_http_s3_gateway_bucket_ask(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 {
     s3_xml_t                 x;
     ngx_str_t               *region;
-    ngx_chain_t             *cl;
     ngx_http_s3_ask_t       *ask;
     ngx_http_s3_loc_conf_t  *lcf;
 
@@ -330,10 +329,7 @@ ngx_http_s3_gateway_bucket_ask(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     if (!own) {
         ask->body = ctx->document;
-
-        for (cl = ask->body; cl; cl = cl->next) {
-            ask->body_size += cl->buf->last - cl->buf->pos;
-        }
+        ask->body_size = ngx_http_s3_gateway_size(ctx->document);
 
     } else if (region->len != sizeof("us-east-1") - 1
                || ngx_memcmp(region->data, "us-east-1", region->len) != 0)

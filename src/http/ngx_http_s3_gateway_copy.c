@@ -70,6 +70,8 @@ static ngx_int_t ngx_http_s3_gateway_copy_refused(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_http_s3_ask_t *ask);
 static ngx_int_t ngx_http_s3_gateway_copy_summed(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_http_s3_ask_t *ask);
+static ngx_int_t ngx_http_s3_gateway_copy_record(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, s3_mark_body_t *body);
 static ngx_int_t ngx_http_s3_gateway_copy_write(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_str_t *etag);
 static ngx_int_t ngx_http_s3_gateway_copy_written(ngx_http_request_t *r,
@@ -435,10 +437,7 @@ static ngx_int_t
 ngx_http_s3_gateway_copy_keep(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     ngx_http_s3_ask_t *ask)
 {
-    s3_mark_body_t               body;
-    ngx_http_s3_gateway_copy_t  *copy;
-
-    copy = ctx->data;
+    s3_mark_body_t  body;
 
     if (ask->too_large
         || s3_mark_body_read(r->pool, ask->out, ask->size, &body) != NGX_OK)
@@ -446,14 +445,7 @@ ngx_http_s3_gateway_copy_keep(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         ngx_memzero(&body, sizeof(s3_mark_body_t));
     }
 
-    body.bucket = ctx->target.bucket;
-    body.key = ctx->target.key;
-
-    if (s3_mark_body_write(r->pool, &body, &copy->record.body) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    return ngx_http_s3_gateway_copy_write(r, ctx, &copy->etag);
+    return ngx_http_s3_gateway_copy_record(r, ctx, &body);
 }
 
 
@@ -498,10 +490,24 @@ ngx_http_s3_gateway_copy_summed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     ngx_memzero(&body, sizeof(s3_mark_body_t));
 
-    body.bucket = ctx->target.bucket;
-    body.key = ctx->target.key;
+    return ngx_http_s3_gateway_copy_record(r, ctx, &body);
+}
 
-    if (s3_mark_body_write(r->pool, &body, &copy->record.body) != NGX_OK) {
+
+/* a record of the copy, which is there before the copy is */
+
+static ngx_int_t
+ngx_http_s3_gateway_copy_record(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    s3_mark_body_t *body)
+{
+    ngx_http_s3_gateway_copy_t  *copy;
+
+    copy = ctx->data;
+
+    body->bucket = ctx->target.bucket;
+    body->key = ctx->target.key;
+
+    if (s3_mark_body_write(r->pool, body, &copy->record.body) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -24,6 +24,8 @@
 #define NGX_HTTP_S3_BUFFERED  0x08
 
 
+static ngx_int_t ngx_http_s3_gateway_failed(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx, ngx_uint_t status);
 static ngx_int_t ngx_http_s3_gateway_forbidden(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static void ngx_http_s3_gateway_forbidden_told(ngx_http_request_t *r,
@@ -31,7 +33,7 @@ static void ngx_http_s3_gateway_forbidden_told(ngx_http_request_t *r,
 static void ngx_http_s3_gateway_no_slices(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_s3_gateway_changed_on_its_way(
     ngx_http_request_t *r, ngx_http_s3_gateway_t *gw);
-static s3_error_e ngx_http_s3_gateway_cached(ngx_http_request_t *r,
+static s3_error_e ngx_http_s3_gateway_conditions(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 static ngx_int_t ngx_http_s3_gateway_success(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
@@ -60,8 +62,8 @@ static ngx_uint_t ngx_http_s3_gateway_ours(ngx_str_t *code);
 ngx_int_t
 ngx_http_s3_gateway_header(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    ngx_uint_t              status;
     ngx_str_t              *id;
+    ngx_uint_t              status, left;
     ngx_http_upstream_t    *u;
     ngx_http_s3_gateway_t  *gw;
 
@@ -88,9 +90,10 @@ ngx_http_s3_gateway_header(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     /* what is left of a body is for nobody: no other request comes behind it */
 
-    if (gw->body != NGX_HTTP_S3_BODY_PASSED
-        && gw->body != NGX_HTTP_S3_BODY_SENT)
-    {
+    left = (gw->body != NGX_HTTP_S3_BODY_PASSED
+            && gw->body != NGX_HTTP_S3_BODY_SENT);
+
+    if (left) {
         r->keepalive = 0;
     }
 
@@ -161,49 +164,13 @@ ngx_http_s3_gateway_header(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
                                              S3_ERR_SERVICE_UNAVAILABLE);
     }
 
-    if (ngx_http_s3_gateway_redirects(status)) {
-
-        /* where to: nothing that a client could sign for */
-
-        ngx_http_clear_location(r);
-    }
-
     if (status >= NGX_HTTP_BAD_REQUEST
         || ngx_http_s3_gateway_redirects(status))
     {
-        if (r->method == NGX_HTTP_HEAD) {
-
-            if (ngx_http_s3_gateway_redirects(status)) {
-                ngx_http_s3_gateway_refused(r, ctx, status, NULL);
-                return ngx_http_s3_gateway_own_error(r, ctx,
-                                                     S3_ERR_INTERNAL_ERROR);
-            }
-
-            if (gw->own_match && ngx_http_s3_gateway_changed(status)) {
-                return ngx_http_s3_gateway_own_error(r, ctx,
-                                                     S3_ERR_SLOW_DOWN);
-            }
-
-            if (status == NGX_HTTP_FORBIDDEN) {
-                return ngx_http_s3_gateway_forbidden(r, ctx);
-            }
-
-            (void) s3_fail(&ctx->fail, s3_error_by_status(status), NULL);
-            gw->header = NGX_HTTP_S3_HEADER_DONE;
-            ctx->own = 1;
-            return NGX_DECLINED;
-        }
-
-        gw->header = NGX_HTTP_S3_HEADER_ERROR;
-        gw->error_last = &gw->error;
-        r->filter_need_in_memory = 1;
-
-        return NGX_OK;
+        return ngx_http_s3_gateway_failed(r, ctx, status);
     }
 
-    if (gw->body != NGX_HTTP_S3_BODY_PASSED
-        && gw->body != NGX_HTTP_S3_BODY_SENT)
-    {
+    if (left) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "s3_gateway: the upstream answered %ui to a body that "
                       "it has not got", status);
@@ -216,7 +183,7 @@ ngx_http_s3_gateway_header(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     if ((u->cacheable || gw->for_cache
          || ngx_http_s3_header_in(ctx, "if-none-match"))
         && (status == NGX_HTTP_OK || status == NGX_HTTP_PARTIAL_CONTENT)
-        && ngx_http_s3_gateway_cached(r, ctx) != NGX_OK)
+        && ngx_http_s3_gateway_conditions(r, ctx) != NGX_OK)
     {
         return ctx->fail.error == S3_ERR_NOT_MODIFIED ? NGX_DECLINED
                : ngx_http_s3_gateway_own_error(r, ctx, ctx->fail.error);
@@ -230,6 +197,54 @@ ngx_http_s3_gateway_header(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     }
 
     return ngx_http_s3_gateway_success(r, ctx);
+}
+
+
+/* an error, or a redirect, which is one */
+
+static ngx_int_t
+ngx_http_s3_gateway_failed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
+    ngx_uint_t status)
+{
+    ngx_http_s3_gateway_t  *gw;
+
+    gw = ctx->gateway;
+
+    if (ngx_http_s3_gateway_redirects(status)) {
+
+        /* where to: nothing that a client could sign for */
+
+        ngx_http_clear_location(r);
+    }
+
+    if (r->method != NGX_HTTP_HEAD) {
+
+        gw->header = NGX_HTTP_S3_HEADER_ERROR;
+        gw->error_last = &gw->error;
+        r->filter_need_in_memory = 1;
+
+        return NGX_OK;
+    }
+
+    if (ngx_http_s3_gateway_redirects(status)) {
+        ngx_http_s3_gateway_refused(r, ctx, status, NULL);
+        return ngx_http_s3_gateway_own_error(r, ctx, S3_ERR_INTERNAL_ERROR);
+    }
+
+    if (gw->own_match && ngx_http_s3_gateway_changed(status)) {
+        return ngx_http_s3_gateway_own_error(r, ctx, S3_ERR_SLOW_DOWN);
+    }
+
+    if (status == NGX_HTTP_FORBIDDEN) {
+        return ngx_http_s3_gateway_forbidden(r, ctx);
+    }
+
+    (void) s3_fail(&ctx->fail, s3_error_by_status(status), NULL);
+
+    gw->header = NGX_HTTP_S3_HEADER_DONE;
+    ctx->own = 1;
+
+    return NGX_DECLINED;
 }
 
 
@@ -291,7 +306,7 @@ ngx_http_s3_gateway_forbidden_told(ngx_http_request_t *r,
 /* the conditions of a request which the upstream was asked without */
 
 static s3_error_e
-ngx_http_s3_gateway_cached(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+ngx_http_s3_gateway_conditions(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     ngx_str_t  etag;
 
@@ -501,32 +516,7 @@ ngx_http_s3_gateway_checksum_mode(ngx_http_s3_ctx_t *ctx)
 static ngx_uint_t
 ngx_http_s3_gateway_has_header(ngx_http_request_t *r, const char *name)
 {
-    ngx_uint_t        i;
-    s3_header_t       header;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    part = &r->headers_out.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return 0;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        header.name = h[i].key;
-
-        if (h[i].hash && s3_upstream_named(&header, name)) {
-            return 1;
-        }
-    }
+    return ngx_http_s3_find_header(&r->headers_out.headers, name) != NULL;
 }
 
 
@@ -766,38 +756,20 @@ ngx_str_t *
 ngx_http_s3_gateway_take_header(ngx_http_request_t *r, const char *name)
 {
     ngx_str_t        *value;
-    ngx_uint_t        i;
-    s3_header_t       header;
-    ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
     value = NULL;
 
-    part = &r->headers_out.headers.part;
-    h = part->elts;
+    while ((h = ngx_http_s3_find_header(&r->headers_out.headers, name))) {
 
-    for (i = 0; /* void */ ; i++) {
+        h->hash = 0;
 
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return value;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        header.name = h[i].key;
-
-        if (h[i].hash && s3_upstream_named(&header, name)) {
-            h[i].hash = 0;
-
-            if (value == NULL) {
-                value = &h[i].value;
-            }
+        if (value == NULL) {
+            value = &h->value;
         }
     }
+
+    return value;
 }
 
 

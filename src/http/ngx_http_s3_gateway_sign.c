@@ -279,6 +279,10 @@ ngx_http_s3_cache_key(ngx_http_request_t *r, ngx_http_variable_value_t *v,
         value.len = ngx_sprintf(value.data + value.len, "#HEAD") - value.data;
     }
 
+    if (ask == NULL && r == r->main) {
+        ctx->gateway->cache_key = value;
+    }
+
     return ngx_http_s3_value(v, &value);
 }
 
@@ -351,26 +355,27 @@ ngx_uint_t
 ngx_http_s3_cache_keyed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
 #if (NGX_HTTP_CACHE)
-    ngx_str_t                  *keys, key;
-    ngx_uint_t                  i;
-    ngx_http_variable_value_t   v;
+    ngx_str_t   *keys, *key;
+    ngx_uint_t   i;
 
     if (r->cache == NULL) {
         return 1;
     }
 
-    if (ngx_http_s3_cache_key(r, &v, 0) != NGX_OK || v.not_found) {
+    key = &ctx->gateway->cache_key;
+
+    if (key->len == 0) {
+
+        /* nobody has asked for it */
+
         return 0;
     }
-
-    key.data = v.data;
-    key.len = v.len;
 
     keys = r->cache->keys.elts;
 
     for (i = 0; i < r->cache->keys.nelts; i++) {
 
-        if (memmem(keys[i].data, keys[i].len, key.data, key.len)) {
+        if (memmem(keys[i].data, keys[i].len, key->data, key->len)) {
             return 1;
         }
     }

@@ -52,6 +52,8 @@ typedef struct {
 
 static ngx_http_s3_sweep_t *ngx_http_s3_sweep_create(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
+static void ngx_http_s3_sweep_list(ngx_http_s3_sweep_t *s, ngx_str_t *after,
+    ngx_uint_t max, ngx_http_s3_resume_pt listed);
 static void ngx_http_s3_sweep_object_listed(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_http_s3_ask_t *ask);
 static void ngx_http_s3_sweep_parts(ngx_http_s3_sweep_t *s);
@@ -64,8 +66,6 @@ static void ngx_http_s3_sweep_deleted(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_http_s3_ask_t *ask);
 static ngx_int_t ngx_http_s3_sweep_document(ngx_http_s3_sweep_t *s,
     ngx_http_s3_ask_t *ask);
-static void ngx_http_s3_sweep_some_from(ngx_http_s3_sweep_t *s,
-    ngx_str_t *after);
 static void ngx_http_s3_sweep_some_listed(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_http_s3_ask_t *ask);
 static ngx_int_t ngx_http_s3_sweep_some_row(void *data,
@@ -101,13 +101,31 @@ ngx_http_s3_sweep_create(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 }
 
 
+/* records of its prefix, behind one of them or from the first */
+
+static void
+ngx_http_s3_sweep_list(ngx_http_s3_sweep_t *s, ngx_str_t *after,
+    ngx_uint_t max, ngx_http_s3_resume_pt listed)
+{
+    ngx_http_s3_ask_t  *ask;
+
+    ask = ngx_http_s3_record_list(s->request, &s->prefix, after, max);
+
+    if (ask) {
+        ask->resume = listed;
+        ask->data = s;
+
+        (void) ngx_http_s3_ask(s->request, s->ctx, ask);
+    }
+}
+
+
 /* ---- an object */
 
 
 void
 ngx_http_s3_sweep_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
-    ngx_http_s3_ask_t    *ask;
     ngx_http_s3_sweep_t  *s;
 
     s = ngx_http_s3_sweep_create(r, ctx);
@@ -120,14 +138,7 @@ ngx_http_s3_sweep_object(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
         return;
     }
 
-    ask = ngx_http_s3_record_list(r, &s->prefix, NULL, 999);
-
-    if (ask) {
-        ask->resume = ngx_http_s3_sweep_object_listed;
-        ask->data = s;
-
-        (void) ngx_http_s3_ask(r, ctx, ask);
-    }
+    ngx_http_s3_sweep_list(s, NULL, 999, ngx_http_s3_sweep_object_listed);
 }
 
 
@@ -176,21 +187,12 @@ ngx_http_s3_sweep_upload(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 static void
 ngx_http_s3_sweep_parts(ngx_http_s3_sweep_t *s)
 {
-    ngx_http_s3_ask_t  *ask;
-
     s->keys.nelts = 0;
 
     /* those before may have stayed, where we may not delete them */
 
-    ask = ngx_http_s3_record_list(s->request, &s->prefix,
-                                  s->after.len ? &s->after : NULL, 999);
-
-    if (ask) {
-        ask->resume = ngx_http_s3_sweep_listed;
-        ask->data = s;
-
-        (void) ngx_http_s3_ask(s->request, s->ctx, ask);
-    }
+    ngx_http_s3_sweep_list(s, s->after.len ? &s->after : NULL, 999,
+                           ngx_http_s3_sweep_listed);
 }
 
 
@@ -379,24 +381,8 @@ ngx_http_s3_sweep_some(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     after.len = p - after.data;
 
-    ngx_http_s3_sweep_some_from(s, &after);
-}
-
-
-static void
-ngx_http_s3_sweep_some_from(ngx_http_s3_sweep_t *s, ngx_str_t *after)
-{
-    ngx_http_s3_ask_t  *ask;
-
-    ask = ngx_http_s3_record_list(s->request, &s->prefix, after,
-                                  NGX_HTTP_S3_SWEEP_SOME);
-
-    if (ask) {
-        ask->resume = ngx_http_s3_sweep_some_listed;
-        ask->data = s;
-
-        (void) ngx_http_s3_ask(s->request, s->ctx, ask);
-    }
+    ngx_http_s3_sweep_list(s, &after, NGX_HTTP_S3_SWEEP_SOME,
+                           ngx_http_s3_sweep_some_listed);
 }
 
 
@@ -419,7 +405,8 @@ ngx_http_s3_sweep_some_listed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 
     if (s->keys.nelts == 0 && !s->truncated && !s->around) {
         s->around = 1;
-        ngx_http_s3_sweep_some_from(s, NULL);
+        ngx_http_s3_sweep_list(s, NULL, NGX_HTTP_S3_SWEEP_SOME,
+                               ngx_http_s3_sweep_some_listed);
         return;
     }
 
