@@ -103,6 +103,10 @@ def skip(why):
 def nginx_path():
     if EXTERNAL:
         skip("starts a server")
+    return nginx_binary()
+
+
+def nginx_binary():
     if "NGINX" in os.environ:
         return os.environ["NGINX"]
     return (BUILD / "nginx.path").read_text().strip()

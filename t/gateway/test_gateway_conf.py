@@ -1,17 +1,17 @@
 """What of a gateway's configuration nginx -t refuses, and what only shows with
 the first request: where it says so, and what it says to write."""
 
-import os
-import subprocess
 import uuid
 
 import pytest
 
 import forms
+import nginx_t
 import raw
 import s3_gateway
 import s3_server
 from checks import KIB, data, read
+from nginx_t import line_of
 
 
 ROOT = s3_server.ROOT
@@ -41,46 +41,9 @@ def http(location=None, creds=CREDS, name=NAME, params=PARAMS, more=""):
                       params, location, "}"])
 
 
-class Nginx:
-    def __init__(self, path):
-        self.path = path
-        (path / "logs").mkdir()
-        (path / "keys.jsonl").write_text(KEYS)
-        (path / "keys.jsonl").chmod(0o600)
-
-    def check(self, body, **env):
-        conf = self.path / "nginx.conf"
-        conf.write_text(
-            f'load_module "{s3_server.module_path()}";\n'
-            "pid nginx.pid; error_log stderr;\n"
-            "events {}\n"
-            "http {\n"
-            "access_log off;\n"
-            f"{body}\n"
-            "}\n")
-
-        env = {**{k: v for k, v in os.environ.items()
-                  if not k.startswith("S3_")}, **env}
-
-        run = subprocess.run(
-            [s3_server.nginx_path(), "-p", self.path, "-c", conf, "-t"],
-            capture_output=True, text=True, timeout=30, env=env)
-
-        assert run.returncode in (0, 1), run.stderr
-
-        return run.returncode == 0, run.stderr
-
-
 @pytest.fixture
 def nginx(tmp_path):
-    return Nginx(tmp_path)
-
-
-def line_of(body, what):
-    """The line in nginx.conf of the last line of body that holds what."""
-
-    lines = body.split("\n")
-    return 6 + max(i for i, line in enumerate(lines) if what in line)
+    return nginx_t.Checked(tmp_path, KEYS)
 
 
 # name: (http{}, a piece of the line that is to blame, words of the message)

@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+import nginx_t
+from nginx_t import line_of
+
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("BUILD", "build")
@@ -27,44 +30,9 @@ def http(store=STORE, creds=CREDS, params=PARAMS, location=SERVE, more=""):
                       "server { listen 127.0.0.1:1;", params, location, "}"])
 
 
-class Nginx:
-    def __init__(self, path):
-        self.path = path
-        (path / "logs").mkdir()
-        (path / "keys.jsonl").write_text(KEYS)
-        (path / "keys.jsonl").chmod(0o600)
-
-    def check(self, body):
-        conf = self.path / "nginx.conf"
-        conf.write_text(
-            f'load_module "{BUILD}/ngx_http_s3_module.so";\n'
-            "pid nginx.pid; error_log stderr;\n"
-            "events {}\n"
-            "http {\n"
-            "access_log off;\n"
-            f"{body}\n"
-            "}\n")
-
-        nginx = (BUILD / "nginx.path").read_text().strip()
-
-        run = subprocess.run([nginx, "-p", self.path, "-c", conf, "-t"],
-                             capture_output=True, text=True, timeout=30)
-
-        assert run.returncode in (0, 1), run.stderr
-
-        return run.returncode == 0, run.stderr
-
-
 @pytest.fixture
 def nginx(tmp_path):
-    return Nginx(tmp_path)
-
-
-def line_of(body, what):
-    """The line in nginx.conf of the last line of body that holds what."""
-
-    lines = body.split("\n")
-    return 6 + max(i for i, line in enumerate(lines) if what in line)
+    return nginx_t.Checked(tmp_path, KEYS)
 
 
 def disks(n):

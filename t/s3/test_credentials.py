@@ -16,29 +16,6 @@ import raw
 import s3_server
 
 
-@pytest.fixture(scope="session")
-def tool():
-    path = s3_server.BUILD / "s3-credential"
-    subprocess.run(["make", "-s", f"BUILD={s3_server.BUILD}", str(path)],
-                   cwd=s3_server.ROOT, check=True, timeout=120)
-    return path
-
-
-@pytest.fixture
-def run(tool, tmp_path):
-    """run("add", "AK", stdin="secret"): what it printed; of tmp_path/keys"""
-
-    def run(command, *args, stdin="", status=0, path=tmp_path / "keys"):
-        done = subprocess.run([tool, command, path, *args], text=True,
-                              input=stdin, capture_output=True, timeout=60)
-        assert done.returncode == status, done
-        assert (done.stderr == "") == (status == 0), done
-        return done.stdout if status == 0 else done.stderr
-
-    run.path = tmp_path / "keys"
-    return run
-
-
 def entries(path):
     return [json.loads(line) for line in path.read_text().splitlines()
             if line.strip()]
