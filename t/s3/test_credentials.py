@@ -301,7 +301,10 @@ def test_environment_outlives_reload_and_upgrade(environment):
     pidfile = store.path / "nginx.pid"
 
     def master():
-        return int(pidfile.read_text()) if pidfile.exists() else None
+        try:
+            return int(pidfile.read_text())
+        except (FileNotFoundError, ValueError):
+            return None     # of an upgrade: renamed, or not yet written
 
     def serves():
         try:
