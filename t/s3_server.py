@@ -76,6 +76,10 @@ DISABLED_KEY = "TESTACCESSKEY0000003"
 START = 30       # seconds to serve from the start
 QUIT = 20        # seconds to leave gracefully
 
+# of all clients: each would read all that botocore knows of S3
+
+SESSION = boto3.session.Session()
+
 # what an error log must never hold: nginx's own two highest levels, and the
 # reports of sanitizers
 
@@ -234,7 +238,7 @@ class Server:
             if config is not None:
                 settings = settings.merge(config)
 
-            client = boto3.session.Session().client(
+            client = SESSION.client(
                 "s3", endpoint_url=self.endpoint(tls, prefix),
                 region_name=region, aws_access_key_id=access_key,
                 aws_secret_access_key=secret_key, config=settings,

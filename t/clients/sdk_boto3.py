@@ -29,6 +29,7 @@ class Unseekable(io.RawIOBase):
 
 class Boto3(Sdk):
     name = label = "boto3"
+    session = boto3.session.Session()    # which reads what it knows of S3 once
 
     def __init__(self, *args, **config):
         super().__init__(*args)
@@ -38,7 +39,7 @@ class Boto3(Sdk):
             retries={"total_max_attempts": 1, "mode": "standard"}) \
             .merge(botocore.config.Config(**config))
 
-        self.client = boto3.session.Session().client(
+        self.client = self.session.client(
             "s3", endpoint_url=self.url, region_name=self.region,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key, config=settings,

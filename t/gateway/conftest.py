@@ -17,7 +17,6 @@ import http.server
 import threading
 import uuid
 
-import boto3
 import botocore.config
 import pytest
 
@@ -33,7 +32,7 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def client_of(ceph, access_key=None, secret_key=None):
-    return boto3.session.Session().client(
+    return s3_server.SESSION.client(
         "s3", endpoint_url=ceph.url, region_name="us-east-1",
         aws_access_key_id=access_key or ceph.access_key,
         aws_secret_access_key=secret_key or ceph.secret_key,

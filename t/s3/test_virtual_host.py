@@ -5,7 +5,6 @@ import socket
 import subprocess
 import uuid
 
-import boto3
 import botocore.config
 import pytest
 
@@ -43,7 +42,7 @@ def names(monkeypatch):
 
 
 def client(server, domain="s3.test", prefix="", signature="s3v4"):
-    return boto3.session.Session().client(
+    return s3_server.SESSION.client(
         "s3", endpoint_url=f"http://{domain}:{server.port}{prefix}",
         region_name=server.region, aws_access_key_id=s3_server.ACCESS_KEY,
         aws_secret_access_key=s3_server.SECRET_KEY,
