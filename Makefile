@@ -77,14 +77,14 @@ build/nginx/%/libngxcore.a: tools/nginx-core tools/nginx-source \
 
 
 # A flavour: objects, library archive and test programs of their own
-# directory.  $1: directory under $(BUILD), $2: compiler, $3: flags of
-# objects, $4: flags of programs, $5: flavour of nginx's core
+# directory.  $1: directory under $(BUILD), $2: compiler, $3: flags,
+# $4: flavour of nginx's core
 
 define flavour
 $1_LIB_OBJS    := $$(LIB_SRCS:%.c=$(BUILD)/$1/%.o)
 $1_TEST_OBJS   := $$(TEST_COMMON:%.c=$(BUILD)/$1/%.o)
-$1_CORE        := build/nginx/$5/libngxcore.a
-$1_CORE_INCS   := $$(patsubst %,-isystem build/nginx/$5/%,src/core \
+$1_CORE        := build/nginx/$4/libngxcore.a
+$1_CORE_INCS   := $$(patsubst %,-isystem build/nginx/$4/%,src/core \
                   src/event src/event/modules src/os/unix objs)
 
 $(BUILD)/$1/%.o: %.c $$($1_CORE)
@@ -110,7 +110,7 @@ $(BUILD)/$1/objects: FORCE
 
 $(BUILD)/$1/t/%: $(BUILD)/$1/t/%.o $(BUILD)/$1/libtest.a \
                  $(BUILD)/$1/libs3.a $$($1_CORE)
-	$2 $3 $4 -o $$@ $$< $(BUILD)/$1/libtest.a $(BUILD)/$1/libs3.a \
+	$2 $3 -o $$@ $$< $(BUILD)/$1/libtest.a $(BUILD)/$1/libs3.a \
 	    $$($1_CORE) -lcmocka $(LIBS)
 
 .SECONDARY: $$($1_LIB_OBJS) $$($1_TEST_OBJS) \
@@ -120,11 +120,18 @@ $(BUILD)/$1/t/%: $(BUILD)/$1/t/%.o $(BUILD)/$1/libtest.a \
 -include $$(wildcard $(BUILD)/$1/src/*/*.d $(BUILD)/$1/t/*/*.d)
 endef
 
-$(eval $(call flavour,unit,$(CC),-O1 -g,,plain))
+$(eval $(call flavour,unit,$(CC),-O1 -g,plain))
 $(eval $(call flavour,asan,$(CLANG),-O1 -g -fno-omit-frame-pointer \
-              $(SANITIZE),,asan))
-$(eval $(call flavour,fuzz,$(CLANG),-O1 -g -fno-omit-frame-pointer \
-              $(SANITIZE) -fsanitize=fuzzer-no-link,-fsanitize=fuzzer,asan))
+              $(SANITIZE) -fsanitize=fuzzer-no-link,asan))
+
+# fuzzers: the same objects, with libFuzzer's main()
+
+$(BUILD)/fuzz/t/fuzz/%: $(BUILD)/asan/t/fuzz/%.o $(BUILD)/asan/libtest.a \
+                        $(BUILD)/asan/libs3.a $(asan_CORE)
+	@mkdir -p $(@D)
+	$(CLANG) $(SANITIZE) -fsanitize=fuzzer -o $@ $< \
+	    $(BUILD)/asan/libtest.a $(BUILD)/asan/libs3.a $(asan_CORE) \
+	    -lcmocka $(LIBS)
 
 unit-build: $(TESTS:%=$(BUILD)/unit/t/unit/%)
 asan-build: $(TESTS:%=$(BUILD)/asan/t/unit/%)
