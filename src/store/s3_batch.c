@@ -177,10 +177,6 @@ s3_commit_check(s3_process_t *p, s3_commit_t *commit)
     }
 
     commit->mask = valid;
-
-    if (valid != ((uint64_t) 1 << p->conf.ndisks) - 1) {
-        p->repair_due = 1;
-    }
 }
 
 

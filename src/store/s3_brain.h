@@ -291,6 +291,9 @@ s3_op_t *s3_op_create(s3_drive_t *drive, unsigned lane, s3_op_pt run,
  * drive is freed when its last operation is back
  */
 s3_drive_t *s3_drive_ref(s3_drive_t *drive);
+/* Whether the directory at its path is the one that is open: 0, or an errno.
+ * Any of its threads. */
+int s3_drive_there(s3_drive_t *drive);
 void s3_drive_unref(s3_drive_t *drive);
 /* the op is the framework's from here: finish is always called, later */
 void s3_op_post(s3_op_t *op);

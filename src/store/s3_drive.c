@@ -583,20 +583,27 @@ s3_drive_close_run(s3_op_t *op)
 }
 
 
+int
+s3_drive_there(s3_drive_t *drive)
+{
+    struct stat  st;
+
+    if (s3_door->fstatat(AT_FDCWD, drive->path, &st, 0) == -1) {
+        return errno;
+    }
+
+    return st.st_dev == drive->dev && st.st_ino == drive->ino ? 0 : ESTALE;
+}
+
+
 static void
 s3_drive_watch_run(s3_op_t *op)
 {
-    struct stat   st;
+    struct stat  st;
 
-    /* the directory at the path, and the one we have open: the same? */
+    op->task.error = s3_drive_there(op->drive);
 
-    if (s3_door->fstatat(AT_FDCWD, op->drive->path, &st, 0) == -1) {
-        op->task.error = errno;
-        return;
-    }
-
-    if (st.st_dev != op->drive->dev || st.st_ino != op->drive->ino) {
-        op->task.error = ESTALE;
+    if (op->task.error) {
         return;
     }
 

@@ -105,6 +105,12 @@ s3_settle(s3_process_t *p, const s3_commit_t *commit)
         return;
     }
 
+    /* not before it is decided: a look for holes would not find this one */
+
+    if (commit->mask != ((uint64_t) 1 << p->conf.ndisks) - 1) {
+        p->repair_due = 1;
+    }
+
     for (slot = 0; slot < p->conf.ndisks; slot++) {
         if (!((commit->mask >> slot) & 1)) {
             continue;

@@ -748,6 +748,20 @@ s3_repair_finish_run(s3_op_t *op)
     rc = s3_shard_finish(ro->io->writer, &ro->info);
     ro->io->writer = NULL;
 
+    /*
+     * Of a disk that is about to be dropped no commit will take the shard, and
+     * nobody would unlink it if the object were deleted while the disk is away
+     */
+
+    if (rc == 0) {
+        rc = s3_drive_there(op->drive);
+
+        if (rc) {
+            (void) s3_shard_remove(op->drive->root, ro->heal_session,
+                                   ro->info.shard_id);
+        }
+    }
+
     if (rc == 0) {
         rc = s3_shard_settle(op->drive->root, ro->heal_session,
                              ro->info.shard_id);
@@ -769,6 +783,12 @@ s3_repair_finish_finish(s3_op_t *op)
 
     if (op->error) {
         r->lost |= (uint64_t) 1 << ro->slot;
+
+        /* it may be there again before anybody has seen it go */
+
+        if (op->error != ENOSPC) {
+            r->process->repair_due = 1;
+        }
     }
 
     if (--r->waiting) {

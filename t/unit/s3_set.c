@@ -502,6 +502,8 @@ typedef struct {
     const uint8_t  *upload_id;
     uint32_t        number;
     s3_buf_t       *refs;
+    s3_upload_t    *ready;        /* of a put that waits before its commit */
+    unsigned        waits:1;
 } s3_set_put_t;
 
 
@@ -519,12 +521,46 @@ s3_set_feed(s3_set_wait_t *w)
 
 
 static void
-s3_set_uploaded(s3_upload_t *u, void *data, s3_upload_event_e event,
-    int status)
+s3_set_put_commit(s3_set_put_t *put, s3_upload_t *u)
 {
     int             rc;
     uint8_t         etag[16];
     s3_commit_t     commit;
+    s3_set_wait_t  *w;
+
+    w = put->w;
+
+    memset(&commit, 0, sizeof(s3_commit_t));
+    memset(etag, 7, 16);
+    commit.bucket = s3_set_slice(put->bucket);
+    commit.key = s3_set_slice(put->key);
+    commit.etag.data = etag;
+    commit.etag.len = 16;
+
+    if (put->upload_id) {
+        memcpy(commit.upload_id, put->upload_id, 16);
+        commit.number = put->number;
+    }
+
+    w->upload = NULL;
+    rc = s3_upload_commit(u, &w->call, &commit);
+
+    if (put->refs) {
+        s3_write_part_ref(put->refs, put->number, commit.shard_id);
+    }
+
+    if (rc != S3_STORE_OK) {
+        s3_upload_abort(u);
+        w->done = 1;
+        w->status = rc;
+    }
+}
+
+
+static void
+s3_set_uploaded(s3_upload_t *u, void *data, s3_upload_event_e event,
+    int status)
+{
     s3_set_put_t   *put = data;
     s3_set_wait_t  *w = put->w;
 
@@ -536,29 +572,11 @@ s3_set_uploaded(s3_upload_t *u, void *data, s3_upload_event_e event,
         return;
 
     case S3_UPLOAD_FINISHED:
-        memset(&commit, 0, sizeof(s3_commit_t));
-        memset(etag, 7, 16);
-        commit.bucket = s3_set_slice(put->bucket);
-        commit.key = s3_set_slice(put->key);
-        commit.etag.data = etag;
-        commit.etag.len = 16;
+        if (put->waits) {
+            put->ready = u;
 
-        if (put->upload_id) {
-            memcpy(commit.upload_id, put->upload_id, 16);
-            commit.number = put->number;
-        }
-
-        w->upload = NULL;
-        rc = s3_upload_commit(u, &w->call, &commit);
-
-        if (put->refs) {
-            s3_write_part_ref(put->refs, put->number, commit.shard_id);
-        }
-
-        if (rc != S3_STORE_OK) {
-            s3_upload_abort(u);
-            w->done = 1;
-            w->status = rc;
+        } else {
+            s3_set_put_commit(put, u);
         }
 
         return;
@@ -573,9 +591,26 @@ s3_set_uploaded(s3_upload_t *u, void *data, s3_upload_event_e event,
 }
 
 
+static int
+s3_set_put_ready(void *data)
+{
+    s3_set_put_t  *put = data;
+
+    return put->ready || put->w->done;
+}
+
+
 int
 s3_set_put(s3_set_t *set, const char *bucket, const char *key, uint64_t seed,
     size_t size)
+{
+    return s3_set_put_after(set, bucket, key, seed, size, NULL);
+}
+
+
+int
+s3_set_put_after(s3_set_t *set, const char *bucket, const char *key,
+    uint64_t seed, size_t size, void (*meanwhile)(s3_set_t *set))
 {
     s3_set_put_t    put;
     s3_set_wait_t  *w;
@@ -590,10 +625,20 @@ s3_set_put(s3_set_t *set, const char *bucket, const char *key, uint64_t seed,
     put.w = w;
     put.bucket = bucket;
     put.key = key;
+    put.waits = (meanwhile != NULL);
 
     w->upload = s3_upload_create(set->client, size, 0, NULL, s3_set_uploaded,
                                  &put);
     assert_non_null(w->upload);
+
+    if (meanwhile) {
+        assert_true(s3_set_until(set, s3_set_put_ready, &put, S3_SET_WAIT));
+
+        if (put.ready) {
+            meanwhile(set);
+            s3_set_put_commit(&put, put.ready);
+        }
+    }
 
     return s3_set_end(w);
 }
@@ -630,6 +675,7 @@ s3_set_part(s3_set_t *set, const char *bucket, const char *key,
     memmove(w->data, w->data + offset, size);
     w->size = size;
 
+    memset(&put, 0, sizeof(s3_set_put_t));
     put.w = w;
     put.bucket = bucket;
     put.key = key;

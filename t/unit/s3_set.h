@@ -65,6 +65,9 @@ int s3_set_bucket_create(s3_set_t *set, const char *bucket);
 int s3_set_bucket_delete(s3_set_t *set, const char *bucket);
 int s3_set_put(s3_set_t *set, const char *bucket, const char *key,
     uint64_t seed, size_t size);
+/* meanwhile: between the last shard's sync and the commit */
+int s3_set_put_after(s3_set_t *set, const char *bucket, const char *key,
+    uint64_t seed, size_t size, void (*meanwhile)(s3_set_t *set));
 int s3_set_delete(s3_set_t *set, const char *bucket, const char *key);
 /*
  * compares offset, length of the object with what put wrote;

@@ -483,12 +483,44 @@ test_repair_with_a_lost_source(void **state)
 }
 
 
+static void
+back(s3_set_t *set)
+{
+    s3_set_back(set, 3);
+    assert_true(s3_set_whole(set, 10000));
+
+    /* repair has looked for holes, and is ready to do so again */
+
+    (void) usleep(1500000);
+}
+
+
+/* a shard that was not written to a disk which is back before the commit */
+
+static void
+test_repair_of_what_was_begun_before(void **state)
+{
+    s3_set_t  *set;
+
+    set = set_up();
+
+    s3_set_away(set, 3);
+    assert_true(s3_set_until(set, three_left, set, 10000));
+    assert_int_equal(s3_set_put_after(set, "bucket", "k", 1, 3000000, back),
+                     S3_STORE_OK);
+
+    assert_true(s3_set_repaired(set, 1, 10000));
+    tear_down(set);
+}
+
+
 int
 main(void)
 {
     char                     *env;
     const struct CMUnitTest   tests[] = {
         cmocka_unit_test(test_repair_with_a_lost_source),
+        cmocka_unit_test(test_repair_of_what_was_begun_before),
         cmocka_unit_test(test_churn_one_away),
         cmocka_unit_test(test_churn_two_away),
         cmocka_unit_test(test_churn_two_away_and_kills),
