@@ -530,6 +530,7 @@ def test_mark_is_nonsense(s3, upstream, service, bucket, key, where, mark):
     value = mark.format(etag=md5(SMALL), other=md5(LARGE))
     name = record(bucket, key, md5(SMALL))
 
+    upstream.create_bucket(Bucket=service)     # no record has been written yet?
     upstream.put_object(
         Bucket=bucket, Key=key, Body=SMALL,
         Metadata={MARK: value if where == "object" else "record"})

@@ -47,12 +47,14 @@ class Run:
         return done.stdout + done.stderr
 
     def __enter__(self):
-        # a group of its own, as a terminal's: Ctrl-C goes to all of it
+        # a group of its own, as a terminal's: Ctrl-C goes to all of it, also
+        # where we were told to ignore it ("&" of a shell without jobs)
 
         self.process = subprocess.Popen(
             self.command, cwd=ROOT, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True)
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
         return self
