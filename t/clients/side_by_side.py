@@ -3,9 +3,11 @@ docs/gateway.md, between its two markers.
 
     build/venv/bin/python t/clients/side_by_side.py [FILE]
 
-starts a Ceph and runs the tests of clients twice against it.
+runs the tests of clients twice at the same time, each before a Ceph of its own.
 """
 
+import concurrent.futures
+import importlib
 import json
 import os
 import pathlib
@@ -25,29 +27,42 @@ BEGIN = "<!-- made by tools/side-by-side -->\n"
 END = "<!-- end -->\n"
 
 
-def run(path, **env):
-    """What the tests of clients show, {(feature, client): outcome}."""
+TESTS = sorted((ROOT / "t/s3").glob("test_client_*.py"))
 
-    file = pathlib.Path(path) / "shown.json"
 
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "feature",
-         "--timeout=300", "--tb=line", "-p", "no:cacheprovider",
-         *sorted((ROOT / "t/s3").glob("test_client_*.py"))],
-        cwd=ROOT, env=os.environ | env | {"S3_COMPATIBILITY": str(file)})
+def run(through):
+    """What the tests of clients show, {(feature, client): outcome}, and of
+    which Ceph."""
 
-    return {(row, name): outcome
-            for row, name, outcome in json.loads(file.read_text())}
+    with Ceph() as ceph, tempfile.TemporaryDirectory() as d:
+        file = pathlib.Path(d) / "shown.json"
+
+        env = {"ACCESS_KEY": ceph.access_key, "SECRET_KEY": ceph.secret_key}
+
+        if through:
+            env = {f"S3_UPSTREAM_{k}": v for k, v in env.items()}
+            env |= {"S3_THROUGH": "rgw", "S3_UPSTREAM": ceph.url}
+        else:
+            env = {f"S3_{k}": v for k, v in env.items()}
+            env |= {"S3_ENDPOINT": ceph.url}
+
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-m", "feature",
+             "--timeout=300", "--tb=line", "-p", "no:cacheprovider", *TESTS],
+            cwd=ROOT, env=os.environ | env | {"S3_COMPATIBILITY": str(file)})
+
+        return {(row, name): outcome for row, name, outcome
+                in json.loads(file.read_text())}, ceph.version()
 
 
 def main(path):
-    with Ceph() as ceph, tempfile.TemporaryDirectory() as d:
-        keys = {"S3_ACCESS_KEY": ceph.access_key,
-                "S3_SECRET_KEY": ceph.secret_key}
-        directly = run(d, S3_ENDPOINT=ceph.url, **keys)
-        through = run(d, S3_THROUGH="rgw", S3_UPSTREAM=ceph.url,
-                      **{f"S3_UPSTREAM_{k[3:]}": v for k, v in keys.items()})
-        version = ceph.version()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        (directly, version), (through, _) = pool.map(run, (False, True))
+
+    # they say what features there are
+
+    for test in TESTS:
+        importlib.import_module(test.stem)
 
     def shows(row, name, shown):
         return {"passed": FEATURES[row][name], "failed": "**fails**",
