@@ -9,6 +9,9 @@
     upstream    boto3's client of Ceph itself
     stranger    the same of another user
     bucket_name bucket_name("what") -> a name of a bucket, gone at the end
+    service     a file's name for the bucket of records
+    payloads_bucket
+                what tests of test_payloads.py ask for as bucket
     fake        an upstream that answers what it is told to
 """
 
@@ -208,3 +211,23 @@ def bucket_name(ceph, upstream):
 
     for each in names if isinstance(ceph, s3_gateway.Running) else ():
         remove(upstream, each)
+
+
+@pytest.fixture(scope="module")
+def service(bucket_name):
+    return bucket_name("records")
+
+
+@pytest.fixture(scope="module")
+def small_name(store, bucket_name):
+    name = bucket_name("small")
+    store.client().create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def payloads_bucket(store, small_name):
+    """Nothing is in it."""
+
+    store.client().delete_object(Bucket=small_name, Key="k")
+    return small_name

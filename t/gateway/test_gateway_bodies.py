@@ -84,19 +84,9 @@ def name(bounded, bucket_name):
     return name
 
 
-@pytest.fixture(scope="module")
-def small_name(store, bucket_name):
-    name = bucket_name("small")
-    store.client().create_bucket(Bucket=name)
-    return name
-
-
 @pytest.fixture
-def bucket(store, small_name):
-    """What tests of test_payloads.py ask for: nothing is in it."""
-
-    store.client().delete_object(Bucket=small_name, Key="k")
-    return small_name
+def bucket(payloads_bucket):
+    return payloads_bucket
 
 
 def content_md5(body):

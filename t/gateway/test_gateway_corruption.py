@@ -60,13 +60,6 @@ def tap(ceph):
         tap.cut(*tap.sent)
 
 
-@pytest.fixture(scope="module")
-def service(bucket_name):
-    """The bucket of records."""
-
-    return bucket_name("records")
-
-
 def conf(service, buffer=BUFFER):
     return f"s3_gateway_buffer {buffer}; s3_checksums_bucket {service};"
 
@@ -94,19 +87,9 @@ def spooling(ceph, tap, service):
         yield gateway
 
 
-@pytest.fixture(scope="module")
-def small_name(store, bucket_name):
-    name = bucket_name("small")
-    store.client().create_bucket(Bucket=name)
-    return name
-
-
 @pytest.fixture
-def bucket(store, small_name):
-    """What tests of test_payloads.py ask for: nothing is in it."""
-
-    store.client().delete_object(Bucket=small_name, Key="k")
-    return small_name
+def bucket(payloads_bucket):
+    return payloads_bucket
 
 
 def keys(upstream, bucket, prefix=""):

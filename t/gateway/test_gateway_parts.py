@@ -26,11 +26,6 @@ KINDS = [*((a, "FULL_OBJECT") for a in FULL),
 
 
 @pytest.fixture(scope="module")
-def service(bucket_name):
-    return bucket_name("records")
-
-
-@pytest.fixture(scope="module")
 def gateways(ceph, service):
     with s3_gateway.Gateway(
             ceph, gateway=f"s3_checksums_bucket {service};") as one, \

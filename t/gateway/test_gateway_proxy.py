@@ -12,7 +12,6 @@ import threading
 import urllib.parse
 import uuid
 
-import boto3
 import botocore.config
 import pytest
 
@@ -647,7 +646,7 @@ def test_virtual_hosts_on_both_sides(ceph, started, bucket, key,
             f"s3_upstream_host localhost:{port};")
 
         for prefix in ("", "/storage"):
-            client = boto3.session.Session().client(
+            client = s3_server.SESSION.client(
                 "s3", endpoint_url=f"http://s3.test:{server.port}{prefix}",
                 region_name=server.region,
                 aws_access_key_id=s3_server.ACCESS_KEY,

@@ -32,11 +32,6 @@ numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def service(bucket_name):
-    return bucket_name("records")
-
-
-@pytest.fixture(scope="module")
 def store(ceph, service):
     with s3_gateway.Gateway(
             ceph, gateway=f"s3_gateway_buffer {BUFFER};"

@@ -11,7 +11,6 @@ import sys
 import threading
 import uuid
 
-import boto3
 import botocore.config
 import pytest
 
@@ -125,7 +124,7 @@ class Run:
         return found
 
     def client(self, words):
-        return boto3.session.Session().client(
+        return s3_server.SESSION.client(
             "s3", endpoint_url=self.endpoint, region_name=words["region"],
             aws_access_key_id=words["access key"],
             aws_secret_access_key=words["secret key"],

@@ -21,7 +21,6 @@ import subprocess
 import tempfile
 import unittest.mock
 
-import boto3
 import botocore.config
 import botocore.exceptions
 import pytest
@@ -198,7 +197,7 @@ http {{
             self.stderr.close()
 
     def client(self):
-        return boto3.session.Session().client(
+        return s3_server.SESSION.client(
             "s3", endpoint_url=f"https://127.0.0.1:{self.port}{self.prefix}",
             region_name=self.region, aws_access_key_id=s3_server.ACCESS_KEY,
             aws_secret_access_key=s3_server.SECRET_KEY, verify=str(self.ca),
@@ -263,7 +262,7 @@ def over_names(host, domain):
         return _real("127.0.0.1", *args, **kwargs)
 
     with unittest.mock.patch("socket.getaddrinfo", getaddrinfo):
-        client = boto3.session.Session().client(
+        client = s3_server.SESSION.client(
             "s3", endpoint_url=f"https://{domain}:{host.port}",
             region_name="us-east-1", aws_access_key_id=s3_server.ACCESS_KEY,
             aws_secret_access_key=s3_server.SECRET_KEY, verify=str(host.ca),
