@@ -4,7 +4,7 @@
  *
  *     of an upload that was completed or aborted   at once, behind the answer
  *     of an object that was deleted                the same
- *     of anything else (overwritten, deleted by    when another record has been
+ *     of anything else (overwritten, deleted by    when other records have been
  *     DeleteObjects or past us)                    written: from somewhere in
  *                                                  the bucket a few are looked
  *                                                  at, and those go whose
@@ -12,9 +12,11 @@
  *                                                  tag by now, or is gone, or
  *                                                  whose upload is
  *
- * So what is left over does not grow beyond about what is in use: each record
- * that is written has two others looked at.  No gateway needs to remember, and
- * none to be told.  A record younger than an hour (s3_checksums_bucket) is left
+ * So what is left over does not grow beyond about what is in use: for each
+ * record that is written two others are looked at, sixteen behind one of eight,
+ * by lot, since a list costs the upstream more than what is listed (Ceph asks
+ * all shards of the bucket's index).  No gateway needs to remember, and none to
+ * be told.  A record younger than an hour (s3_checksums_bucket) is left
  * alone: its object may be about to be.
  *
  * Nobody waits for a sweep but the next request on the same connection; what
@@ -28,7 +30,8 @@
 #include <openssl/rand.h>
 
 
-#define NGX_HTTP_S3_SWEEP_SOME  2
+#define NGX_HTTP_S3_SWEEP_SOME  16
+#define NGX_HTTP_S3_SWEEP_LOTS  8
 #define NGX_HTTP_S3_SWEEP_MAX   (1024 * 1024)
 
 
@@ -356,12 +359,16 @@ ngx_http_s3_sweep_some(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     ngx_str_t             after;
     ngx_http_s3_sweep_t  *s;
 
+    if (RAND_bytes(random, sizeof(random)) != 1
+        || random[1] % NGX_HTTP_S3_SWEEP_LOTS)
+    {
+        return;
+    }
+
     s = ngx_http_s3_sweep_create(r, ctx);
     p = ngx_pnalloc(r->pool, 2 + 2 * sizeof(random));
 
-    if (s == NULL || p == NULL
-        || RAND_bytes(random, sizeof(random)) != 1)
-    {
+    if (s == NULL || p == NULL) {
         return;
     }
 
