@@ -450,6 +450,76 @@ ngx_http_s3_check_cache(ngx_conf_t *cf, void *post, void *data)
 }
 
 
+/* s3_scrub off | interval [rate=size] */
+
+char *
+ngx_http_s3_scrub_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_s3_main_conf_t  *mcf = conf;
+
+    ssize_t                   rate;
+    ngx_int_t                 interval;
+    ngx_str_t                *value, s;
+
+    if (mcf->scrub_interval != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+
+        if (cf->args->nelts == 3) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"s3_scrub off\" takes no \"%V\"",
+                               &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        mcf->scrub_interval = 0;
+        return NGX_CONF_OK;
+    }
+
+    interval = ngx_parse_time(&value[1], 1);
+
+    if (interval == NGX_ERROR || interval < 1 || interval > 0x7fffffff) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid time \"%V\"; write \"s3_scrub 7d;\", at "
+                           "least 1s, or \"s3_scrub off;\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->scrub_interval = interval;
+
+    if (cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strncmp(value[2].data, "rate=", 5) != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\"; write \"rate=SIZE\"",
+                           &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    s.data = value[2].data + 5;
+    s.len = value[2].len - 5;
+
+    rate = ngx_parse_size(&s);
+
+    if (rate == NGX_ERROR || rate < 1024) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\"; write a size a second "
+                           "such as \"rate=8m\", at least 1k", &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->scrub_rate = rate;
+
+    return NGX_CONF_OK;
+}
+
+
 char *
 ngx_http_s3_check_disk_timeout(ngx_conf_t *cf, void *post, void *data)
 {
@@ -881,6 +951,8 @@ ngx_http_s3_init_store(ngx_conf_t *cf, ngx_http_s3_main_conf_t *mcf,
     conf->late = mcf->disk_timeout;
     conf->threads = mcf->disk_threads;
     conf->compute = mcf->compute_threads;
+    conf->scrub_interval = mcf->scrub_interval;
+    conf->scrub_rate = mcf->scrub_rate;
     conf->memory = mcf->memory;
     conf->cache = mcf->index_cache;
 

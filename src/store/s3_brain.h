@@ -14,7 +14,9 @@
  *     s3_catchup.c     bringing a disk forward
  *     s3_batch.c       commits: decide, prepare, commit, answer
  *     s3_keeper.c      after commits: renames, garbage, sessions
- *     s3_repair.c      shards that are missing on members
+ *     s3_scrub.c       shards are read and verified
+ *     s3_damage.c      those that are damaged
+ *     s3_repair.c      shards that are missing on members, or damaged
  *
  * Everything but an operation's run handler is on the brain thread.
  */
@@ -49,6 +51,7 @@ enum {
 #define S3_QUEUE_BYTES        (64 * 1024 * 1024)
 #define S3_SESSION_GRACE      30000        /* ms workers have to come back */
 #define S3_HISTORY            1000000      /* batches kept for laggards */
+#define S3_DAMAGE_MAX         1024
 
 
 typedef struct s3_disk_s       s3_disk_t;
@@ -59,6 +62,7 @@ typedef struct s3_question_s   s3_question_t;
 typedef struct s3_batch_s      s3_batch_t;
 typedef struct s3_catchup_s    s3_catchup_t;
 typedef struct s3_repair_s     s3_repair_t;
+typedef struct s3_scrub_s      s3_scrub_t;
 
 typedef void (*s3_op_pt)(s3_op_t *op);
 
@@ -130,6 +134,7 @@ struct s3_drive_s {
     unsigned               scanning:1;
     uint64_t               next_watch;
     uint64_t               next_scan;
+    s3_scrub_t            *scrub;        /* s3_scrub.c's; may be NULL */
 };
 
 
@@ -192,6 +197,14 @@ struct s3_batch_s {
     uint64_t               prepared;
     uint64_t               committed;
 };
+
+
+/* a shard that its mask says is there, and that can't be read */
+typedef struct {
+    uint8_t         shard_id[16];
+    uint64_t        slots;
+    unsigned        stuck:1;           /* until other disks are members */
+} s3_damage_t;
 
 
 /* operations that recovery waits for, one on each of some disks */
@@ -269,6 +282,10 @@ struct s3_process_s {
     int                    repair_due;
     uint64_t               next_repair;
     uint8_t                heal_session[16];
+
+    s3_damage_t            damage[S3_DAMAGE_MAX];
+    unsigned               ndamage;
+    uint64_t               damage_members;   /* slots, when last looked */
 
     _Atomic int            connected;
     _Atomic int            successor;
@@ -365,6 +382,24 @@ void s3_keeper_tick(s3_process_t *p);
 int s3_keeper_purge(s3_drive_t *drive);
 /* every disk's tmp/ at the next tick */
 void s3_keeper_scan(s3_process_t *p);
+
+/* s3_scrub.c */
+void s3_scrub_tick(s3_process_t *p);
+/* somebody could not read that shard: it is looked at */
+void s3_suspect(s3_process_t *p, const uint8_t id[16], unsigned slot);
+/* on the drive's last thread; and when nobody has the drive any more */
+void s3_scrub_release(s3_drive_t *drive);
+void s3_scrub_free(s3_drive_t *drive);
+
+/* s3_damage.c */
+void s3_damage_add(s3_process_t *p, const uint8_t id[16], unsigned slot);
+int s3_damage_known(s3_process_t *p, const uint8_t id[16], unsigned slot);
+/* one to work on, or NULL; good until the next call of the others */
+s3_damage_t *s3_damage_next(s3_process_t *p);
+/* written anew on slots, or no row has it any more */
+void s3_damage_done(s3_process_t *p, const uint8_t id[16], uint64_t slots);
+/* whether it was not stuck before */
+int s3_damage_stuck(s3_process_t *p, const uint8_t id[16]);
 
 /* s3_repair.c */
 void s3_repair_tick(s3_process_t *p);

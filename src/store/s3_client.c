@@ -971,6 +971,44 @@ s3_client_send_disk(s3_client_t *c, s3_disk_t *disk, int error)
 }
 
 
+void
+s3_client_send_shard(s3_client_t *c, const uint8_t id[16], unsigned slot)
+{
+    size_t         at;
+    unsigned       i;
+    uint64_t       now;
+    s3_reported_t *reported;
+
+    if (!c->ready || c->broken || c->out.len - c->sent >= S3_SEND_BUFFER) {
+        return;
+    }
+
+    now = s3_now();
+
+    for (i = 0; i < S3_REPORTED; i++) {
+        reported = &c->reported[i];
+
+        if (reported->until > now && reported->slot == slot
+            && memcmp(reported->id, id, 16) == 0)
+        {
+            return;
+        }
+    }
+
+    reported = &c->reported[c->nreported++ % S3_REPORTED];
+    reported->until = now + S3_REPORT_AGAIN;
+    reported->slot = slot;
+    memcpy(reported->id, id, 16);
+
+    at = s3_msg_begin(&c->out, S3_MSG_SHARD, 0, 0);
+    s3_buf_bytes(&c->out, id, 16);
+    s3_buf_u32(&c->out, slot);
+    s3_msg_end(&c->out, at);
+
+    s3_client_wake(c);
+}
+
+
 /* pins */
 
 

@@ -27,6 +27,8 @@
 #include "s3_shard.h"
 
 
+#define S3_REPORTED       16           /* shards, see s3_client_send_shard() */
+#define S3_REPORT_AGAIN   5000         /* ms */
 #define S3_LANE_SHARDS        0
 #define S3_LANE_SESSION       1
 
@@ -234,6 +236,14 @@ typedef struct {
 } s3_path_t;
 
 
+/* a shard that was reported, not to be for a while */
+typedef struct {
+    uint8_t               id[16];
+    unsigned              slot;
+    uint64_t              until;        /* ms */
+} s3_reported_t;
+
+
 struct s3_client_s {
     const s3_conf_t      *conf;
     int                   epoll;
@@ -296,6 +306,9 @@ struct s3_client_s {
     unsigned              nbuffers;     /* free ones */
     size_t                resident;     /* of all buffers */
 
+    s3_reported_t         reported[S3_REPORTED];
+    unsigned              nreported;
+
     /* the set */
     s3_page_t            *page;
     s3_page_set_t         set;
@@ -316,6 +329,10 @@ void s3_client_log(s3_client_t *c, int level, const char *fmt, ...)
 void s3_client_wake(s3_client_t *c);
 void s3_client_event(s3_client_t *c, s3_event_t *event);
 void s3_client_send_disk(s3_client_t *c, s3_disk_t *disk, int error);
+/* a shard that could not be read: the store process looks at it; what was
+ * reported a moment ago is not again */
+void s3_client_send_shard(s3_client_t *c, const uint8_t id[16],
+    unsigned slot);
 /* sends what there is; calls nobody back */
 void s3_client_flush(s3_client_t *c);
 s3_pin_t *s3_pin_take(s3_client_t *c);

@@ -32,6 +32,9 @@ typedef struct {
     unsigned        compute;         /* threads for hashing and coding, worker */
     size_t          memory;          /* bytes of stripe buffers, a worker */
     size_t          cache;           /* bytes of an index connection's cache */
+    unsigned        scrub_interval;  /* s between two rounds' beginnings; 0:
+                                        none */
+    size_t          scrub_rate;      /* bytes/s a disk, not 0 */
 
     s3_log_pt       log;
     void           *log_data;

@@ -374,6 +374,11 @@ s3_read_result(s3_reader_op_t *rop, int error, int late)
 
     if (error == ENOENT || error == EBADMSG) {
         w->damaged = 1;
+
+        s3_client_send_shard(rop->client, w->er->extent.shard_id,
+                             s3_shard_slot(&w->er->extent.geometry,
+                                           w->er->extent.shard_id,
+                                           rop->shard));
     }
 
     if (error == ENOENT) {

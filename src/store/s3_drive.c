@@ -94,6 +94,7 @@ void
 s3_drive_unref(s3_drive_t *drive)
 {
     if (--drive->refs == 0) {
+        s3_scrub_free(drive);
         free(drive->path);
         free(drive);
     }
@@ -419,6 +420,8 @@ failed:
 static void
 s3_drive_release(s3_drive_t *drive)
 {
+    s3_scrub_release(drive);
+
     if (drive->writer) {
         s3_index_close(drive->writer);
         drive->writer = NULL;

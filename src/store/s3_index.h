@@ -202,6 +202,10 @@ typedef struct {
     s3_geometry_t    geometry;
 } s3_shard_row_t;
 
+/* the extent of that shard; found: 0 where no object and no part has it */
+int s3_index_shard(s3_index_t *index, const uint8_t shard_id[16],
+    s3_shard_row_t *row, int *found);
+
 /*
  * up to max rows of garbage that died at sequence <= until and whose mask has
  * one of slots, oldest first
@@ -220,6 +224,10 @@ int s3_index_members(s3_index_t *index, uint64_t since[S3_MAX_DISKS]);
  * lacks one of the slots
  */
 int s3_index_holes(s3_index_t *index, uint64_t slots,
+    const uint8_t *after, s3_shard_row_t *rows, unsigned max, unsigned *n);
+
+/* the same of extents whose mask has one of the slots */
+int s3_index_shards(s3_index_t *index, uint64_t slots,
     const uint8_t *after, s3_shard_row_t *rows, unsigned max, unsigned *n);
 
 /* whether there is something for REAP at that time (mtime), and in which

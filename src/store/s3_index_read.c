@@ -811,16 +811,45 @@ s3_index_members(s3_index_t *index, uint64_t since[S3_MAX_DISKS])
 }
 
 
+static int
+s3_extent_row(s3_index_t *index, s3_table_e table, const s3_value_t *row,
+    s3_shard_row_t *r)
+{
+    int  err, part;
+
+    part = (table == S3_TABLE_PART);
+
+    memset(r, 0, sizeof(s3_shard_row_t));
+
+    r->mask = (uint64_t) row[part ? (int) S3_PART_MASK
+                                  : (int) S3_DATA_MASK].n;
+    r->size = (uint64_t) row[part ? (int) S3_PART_SIZE
+                                  : (int) S3_DATA_SIZE].n;
+    s3_geometry_unpack(row[part ? (int) S3_PART_GEOMETRY
+                                : (int) S3_DATA_GEOMETRY].n,
+                       &r->geometry);
+
+    err = s3_read_id(index, row[part ? (int) S3_PART_SHARD_ID
+                                     : (int) S3_DATA_ID].b,
+                     r->shard_id);
+
+    return err ? err
+               : s3_read_id(index, row[part ? (int) S3_PART_SESSION
+                                            : (int) S3_DATA_SESSION].b,
+                            r->session);
+}
+
+
 int
-s3_index_shard_known(s3_index_t *index, const uint8_t shard_id[16],
-    int *known)
+s3_index_shard(s3_index_t *index, const uint8_t shard_id[16],
+    s3_shard_row_t *shard, int *found)
 {
     int            rc, err;
     uint64_t       sequence;
     s3_value_t     row[S3_COLUMNS_MAX];
     sqlite3_stmt  *stmt;
 
-    *known = 0;
+    *found = 0;
 
     err = s3_index_read_begin(index, &sequence);
     if (err) {
@@ -830,13 +859,17 @@ s3_index_shard_known(s3_index_t *index, const uint8_t shard_id[16],
     row[S3_DATA_ID].b.data = shard_id;
     row[S3_DATA_ID].b.len = 16;
 
-    err = s3_row_get(index, S3_TABLE_DATA, row, known);
+    err = s3_row_get(index, S3_TABLE_DATA, row, found);
 
-    if (err == 0 && *known) {
+    if (err == 0 && *found) {
 
         /* inline and empty data has no shards, that of parts others */
 
-        *known = row[S3_DATA_GEOMETRY].n != 0 && row[S3_DATA_PARTS].n == 0;
+        *found = row[S3_DATA_GEOMETRY].n != 0 && row[S3_DATA_PARTS].n == 0;
+
+        if (*found) {
+            err = s3_extent_row(index, S3_TABLE_DATA, row, shard);
+        }
 
     } else if (err == 0) {
         stmt = s3_index_stmt(index, S3_SQL_PART_BY_SHARD, &err);
@@ -850,16 +883,29 @@ s3_index_shard_known(s3_index_t *index, const uint8_t shard_id[16],
 
             if (rc == SQLITE_ROW) {
                 s3_row_columns(stmt, 0, S3_TABLE_PART, row);
-                *known = row[S3_PART_GEOMETRY].n != 0;
-            }
+                *found = row[S3_PART_GEOMETRY].n != 0;
 
-            if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+                if (*found) {
+                    err = s3_extent_row(index, S3_TABLE_PART, row, shard);
+                }
+
+            } else if (rc != SQLITE_DONE) {
                 err = s3_index_fail(index, rc);
             }
         }
     }
 
     return s3_index_read_end(index, err);
+}
+
+
+int
+s3_index_shard_known(s3_index_t *index, const uint8_t shard_id[16],
+    int *known)
+{
+    s3_shard_row_t  row;
+
+    return s3_index_shard(index, shard_id, &row, known);
 }
 
 
@@ -1032,22 +1078,20 @@ s3_index_garbage(s3_index_t *index, uint64_t until, uint64_t slots,
 }
 
 
-/* the shards of one table that lack a slot, in the order of their ids */
+/* the shards of one table that a statement finds, in the order of their ids */
 
 static int
-s3_index_table_holes(s3_index_t *index, s3_table_e table, uint64_t slots,
-    s3_slice_t after, s3_shard_row_t *rows, unsigned max, unsigned *n)
+s3_index_table_extents(s3_index_t *index, s3_table_e table, s3_sql_e sql,
+    uint64_t slots, s3_slice_t after, s3_shard_row_t *rows, unsigned max,
+    unsigned *n)
 {
-    int              rc, err, part;
-    s3_value_t       row[S3_COLUMNS_MAX];
-    sqlite3_stmt    *stmt;
-    s3_shard_row_t  *r;
+    int            rc, err;
+    s3_value_t     row[S3_COLUMNS_MAX];
+    sqlite3_stmt  *stmt;
 
-    part = table == S3_TABLE_PART;
     *n = 0;
 
-    stmt = s3_index_stmt(index, part ? S3_SQL_PART_HOLES : S3_SQL_HOLES,
-                         &err);
+    stmt = s3_index_stmt(index, sql, &err);
     if (stmt == NULL) {
         return err;
     }
@@ -1070,27 +1114,7 @@ s3_index_table_holes(s3_index_t *index, s3_table_e table, uint64_t slots,
 
         s3_row_columns(stmt, 0, table, row);
 
-        r = &rows[(*n)++];
-        memset(r, 0, sizeof(s3_shard_row_t));
-
-        r->mask = (uint64_t) row[part ? (int) S3_PART_MASK
-                                      : (int) S3_DATA_MASK].n;
-        r->size = (uint64_t) row[part ? (int) S3_PART_SIZE
-                                      : (int) S3_DATA_SIZE].n;
-        s3_geometry_unpack(row[part ? (int) S3_PART_GEOMETRY
-                                    : (int) S3_DATA_GEOMETRY].n,
-                           &r->geometry);
-
-        err = s3_read_id(index, row[part ? (int) S3_PART_SHARD_ID
-                                         : (int) S3_DATA_ID].b,
-                         r->shard_id);
-
-        if (err == 0) {
-            err = s3_read_id(index, row[part ? (int) S3_PART_SESSION
-                                             : (int) S3_DATA_SESSION].b,
-                             r->session);
-        }
-
+        err = s3_extent_row(index, table, row, &rows[(*n)++]);
         if (err) {
             return err;
         }
@@ -1103,9 +1127,12 @@ s3_index_table_holes(s3_index_t *index, s3_table_e table, uint64_t slots,
 }
 
 
-int
-s3_index_holes(s3_index_t *index, uint64_t slots, const uint8_t *after,
-    s3_shard_row_t *rows, unsigned max, unsigned *n)
+/* of both tables, the first max of them */
+
+static int
+s3_index_extents(s3_index_t *index, s3_sql_e data, s3_sql_e part,
+    uint64_t slots, const uint8_t *after, s3_shard_row_t *rows, unsigned max,
+    unsigned *n)
 {
     int              err;
     unsigned         i, j, ndata, nparts;
@@ -1135,12 +1162,12 @@ s3_index_holes(s3_index_t *index, uint64_t slots, const uint8_t *after,
     ndata = 0;
     nparts = 0;
 
-    err = s3_index_table_holes(index, S3_TABLE_DATA, slots, from, both, max,
-                               &ndata);
+    err = s3_index_table_extents(index, S3_TABLE_DATA, data, slots, from,
+                                 both, max, &ndata);
 
     if (err == 0) {
-        err = s3_index_table_holes(index, S3_TABLE_PART, slots, from,
-                                   both + max, max, &nparts);
+        err = s3_index_table_extents(index, S3_TABLE_PART, part, slots, from,
+                                     both + max, max, &nparts);
     }
 
     err = s3_index_read_end(index, err);
@@ -1161,4 +1188,22 @@ s3_index_holes(s3_index_t *index, uint64_t slots, const uint8_t *after,
     free(both);
 
     return err;
+}
+
+
+int
+s3_index_holes(s3_index_t *index, uint64_t slots, const uint8_t *after,
+    s3_shard_row_t *rows, unsigned max, unsigned *n)
+{
+    return s3_index_extents(index, S3_SQL_HOLES, S3_SQL_PART_HOLES, slots,
+                            after, rows, max, n);
+}
+
+
+int
+s3_index_shards(s3_index_t *index, uint64_t slots, const uint8_t *after,
+    s3_shard_row_t *rows, unsigned max, unsigned *n)
+{
+    return s3_index_extents(index, S3_SQL_SHARDS, S3_SQL_PART_SHARDS, slots,
+                            after, rows, max, n);
 }

@@ -332,6 +332,7 @@ s3_brain_turn(s3_process_t *p)
     s3_catchup_tick(p);
     s3_batch_start(p);
     s3_keeper_tick(p);
+    s3_scrub_tick(p);
     s3_repair_tick(p);
 }
 

@@ -33,6 +33,7 @@
  *                                                  send it again
  *     DISK     id 16, u32 instance,         (none: the process looks for
  *              u32 errno                    itself)
+ *     SHARD    shard id 16, u32 slot    ->  (none: likewise)
  *     SUCCESSOR                             (none; from a store process that
  *                                           waits)
  */
@@ -64,7 +65,8 @@ enum {
     S3_MSG_SUCCESSOR,
     S3_MSG_ANSWER,
     S3_MSG_PARTS,
-    S3_MSG_UPLOADS
+    S3_MSG_UPLOADS,
+    S3_MSG_SHARD
 };
 
 

@@ -2,10 +2,13 @@
 /*
  * Repair from the masks: an extent whose mask lacks a member has a hole; its
  * shard is computed from k others, written to that disk, and the bit is set
- * by a commit.  One extent at a time, a stripe at a time:
+ * by a commit.  And of damage (s3_damage.c): a shard that its mask has and
+ * nobody can read is written anew and renamed over the old one; the commit
+ * only tells whether the extent is still there.  One extent at a time, a
+ * stripe at a time:
  *
- *     holes -> read a unit on k disks -> compute, write where it lacks ->
- *     next stripe
+ *     damage, then holes -> read a unit on k disks -> compute, write where it
+ *     lacks -> next stripe
  *           -> table, footer, sync, rename -> commit REPAIRED -> next extent
  *
  * An extent that can't be read from k disks is passed over; the next pass,
@@ -57,6 +60,7 @@ struct s3_repair_s {
     uint64_t              bad;        /* slots that failed as sources */
     uint64_t              targets;    /* slots */
     uint64_t              lost;       /* targets that failed */
+    uint64_t              damaged;    /* slots: the row is one of damage */
     s3_drive_t           *drives[S3_MAX_DISKS];     /* by slot */
     s3_repair_io_t       *io[S3_MAX_DISKS];
     s3_repair_stripe_t   *stripe;
@@ -76,14 +80,20 @@ typedef struct {
     uint64_t              offset;
     size_t                len;
     uint8_t              *unit;
+    unsigned              damaged:1;  /* another file of that shard */
     uint8_t               heal_session[16];
 } s3_repair_op_t;
 
 
-static void s3_repair_holes(s3_repair_t *r);
+static void s3_repair_next(s3_repair_t *r);
+static void s3_repair_damage_run(s3_op_t *op);
+static void s3_repair_damage_finish(s3_op_t *op);
+static void s3_repair_damage_end(s3_repair_t *r, uint64_t done);
+static void s3_repair_holes(s3_repair_t *r, s3_disk_t *disk);
 static void s3_repair_holes_run(s3_op_t *op);
 static void s3_repair_holes_finish(s3_op_t *op);
 static void s3_repair_row(s3_repair_t *r);
+static unsigned s3_repair_sources(s3_repair_t *r);
 static void s3_repair_row_end(s3_repair_t *r);
 static void s3_repair_read(s3_repair_t *r);
 static void s3_repair_read_run(s3_op_t *op);
@@ -124,7 +134,7 @@ s3_repair_tick(s3_process_t *p)
     p->repair = r;
     p->repair_due = 0;
 
-    s3_repair_holes(r);
+    s3_repair_next(r);
 }
 
 
@@ -148,10 +158,11 @@ s3_repair_end(s3_repair_t *r)
 
 
 static void
-s3_repair_holes(s3_repair_t *r)
+s3_repair_next(s3_repair_t *r)
 {
     s3_op_t       *op;
     s3_disk_t     *disk;
+    s3_damage_t   *d;
     s3_process_t  *p;
 
     p = r->process;
@@ -163,9 +174,110 @@ s3_repair_holes(s3_repair_t *r)
         return;
     }
 
+    d = s3_damage_next(p);
+
+    if (d == NULL) {
+        s3_repair_holes(r, disk);
+        return;
+    }
+
+    r->damaged = d->slots;
+
+    op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_repair_damage_run,
+                      s3_repair_damage_finish, r);
+    memcpy(op->id, d->shard_id, 16);
+    s3_op_post(op);
+}
+
+
+static void
+s3_repair_damage_run(s3_op_t *op)
+{
+    s3_shard_row_t  *row;
+
+    row = (s3_shard_row_t *) s3_buf_reserve(&op->out, sizeof(s3_shard_row_t));
+    if (row == NULL) {
+        op->task.error = ENOMEM;
+        return;
+    }
+
+    op->task.error = s3_index_shard(op->drive->house, op->id, row,
+                                    &op->flag);
+}
+
+
+static void
+s3_repair_damage_finish(s3_op_t *op)
+{
+    s3_repair_t  *r;
+
+    r = op->data;
+
+    if (op->error) {
+        r->process->repair_due = 1;
+        s3_repair_end(r);
+        return;
+    }
+
+    r->n = 0;
+    r->i = 0;
+
+    if (op->flag) {
+        memcpy(r->rows, op->out.data, sizeof(s3_shard_row_t));
+
+        /* slots that the mask has lost meanwhile are holes */
+
+        r->damaged &= r->rows[0].mask;
+        r->n = (r->damaged != 0);
+    }
+
+    if (r->n == 0) {
+        s3_damage_done(r->process, op->id, UINT64_MAX);
+        s3_repair_next(r);
+        return;
+    }
+
+    s3_repair_row(r);
+}
+
+
+/* what became of the damage in work: on slots of done it is no more */
+
+static void
+s3_repair_damage_end(s3_repair_t *r, uint64_t done)
+{
+    char             name[33];
+    s3_process_t    *p;
+    s3_shard_row_t  *row;
+
+    p = r->process;
+    row = &r->rows[r->i];
+
+    if (r->damaged == 0) {
+        return;
+    }
+
+    s3_damage_done(p, row->shard_id, done);
+
+    if ((r->damaged & ~done) && s3_damage_stuck(p, row->shard_id)) {
+        s3_id_text(row->shard_id, name);
+        s3_log(p, 4, "store \"%s\": shard %s cannot be repaired now, fewer "
+               "than %u others can be read, or its disk not written to",
+               p->conf.name, name, row->geometry.k);
+    }
+
+    r->damaged = 0;
+}
+
+
+static void
+s3_repair_holes(s3_repair_t *r, s3_disk_t *disk)
+{
+    s3_op_t  *op;
+
     op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_repair_holes_run,
                       s3_repair_holes_finish, r);
-    (void) s3_members(p, &op->mask);
+    (void) s3_members(r->process, &op->mask);
     op->flag = r->has_after;
     memcpy(op->id, r->after, 16);
     s3_op_post(op);
@@ -235,7 +347,7 @@ s3_repair_row(s3_repair_t *r)
     }
 
     if (r->i == r->n) {
-        s3_repair_holes(r);
+        s3_repair_next(r);
         return;
     }
 
@@ -244,28 +356,20 @@ s3_repair_row(s3_repair_t *r)
     (void) s3_members(p, &members);
 
     r->generation = p->position.generation;
-    r->targets = members & ~row->mask;
     r->lost = 0;
-    r->sources = 0;
     r->offset = 0;
     r->shard_size = s3_shard_size(&row->geometry, row->size);
-    n = 0;
 
     for (slot = 0; slot < p->conf.ndisks; slot++) {
         disk = s3_disk_by_slot(p, slot);
         r->drives[slot] = disk ? s3_drive_ref(disk->drive) : NULL;
+    }
 
-        if (disk == NULL) {
-            continue;
-        }
+    n = s3_repair_sources(r);
 
-        if (((row->mask >> slot) & 1) && !((r->bad >> slot) & 1)
-            && n < row->geometry.k)
-        {
-            r->sources |= (uint64_t) 1 << slot;
-            n++;
-        }
+    r->targets = members & (~row->mask | r->damaged) & ~r->sources;
 
+    for (slot = 0; slot < p->conf.ndisks; slot++) {
         if (((r->sources | r->targets) >> slot) & 1) {
             r->io[slot] = calloc(1, sizeof(s3_repair_io_t));
             if (r->io[slot] == NULL) {
@@ -285,6 +389,39 @@ s3_repair_row(s3_repair_t *r)
     }
 
     s3_repair_read(r);
+}
+
+
+/*
+ * k of those that can be read.  One that was damaged may be well again: it is
+ * read where there are too few others, and what has been read is well.
+ */
+
+static unsigned
+s3_repair_sources(s3_repair_t *r)
+{
+    unsigned         i, slot, n;
+    uint64_t         from[2];
+    s3_shard_row_t  *row;
+
+    row = &r->rows[r->i];
+
+    from[0] = row->mask & ~r->bad & ~r->damaged;
+    from[1] = row->mask & ~r->bad & r->damaged;
+
+    r->sources = 0;
+    n = 0;
+
+    for (i = 0; i < 2; i++) {
+        for (slot = 0; slot < S3_MAX_DISKS && n < row->geometry.k; slot++) {
+            if (((from[i] >> slot) & 1) && r->drives[slot]) {
+                r->sources |= (uint64_t) 1 << slot;
+                n++;
+            }
+        }
+    }
+
+    return n;
 }
 
 
@@ -321,6 +458,7 @@ s3_repair_row_end(s3_repair_t *r)
     }
 
     if (!r->again) {
+        s3_repair_damage_end(r, 0);
         r->i++;
     }
 
@@ -351,6 +489,7 @@ s3_repair_op(s3_repair_t *r, unsigned slot, s3_op_pt run, s3_op_pt finish)
     ro->io = r->io[slot];
     ro->io->refs++;
     ro->offset = r->offset;
+    ro->damaged = (r->damaged >> slot) & 1;
     ro->stripe = r->stripe;
 
     if (ro->stripe) {
@@ -499,6 +638,7 @@ s3_repair_read_finish(s3_op_t *op)
         r->bad |= (uint64_t) 1 << ro->slot;
         s3_log(r->process, 4, "repair: a shard in slot %u can't be read: %s",
                ro->slot, strerror(op->error));
+        s3_suspect(r->process, ro->info.shard_id, ro->slot);
     }
 
     if (--r->waiting) {
@@ -767,6 +907,13 @@ s3_repair_finish_run(s3_op_t *op)
                              ro->info.shard_id);
     }
 
+    /* or what is damaged would be renamed over what is not */
+
+    if (rc == 0 && ro->damaged) {
+        rc = s3_shard_unlink_tmp(op->drive->root, ro->info.session,
+                                 ro->info.shard_id);
+    }
+
     op->task.error = rc;
 }
 
@@ -801,11 +948,19 @@ s3_repair_finish_finish(s3_op_t *op)
     commit.generation = r->generation;
     memcpy(commit.shard_id, r->rows[r->i].shard_id, 16);
 
-    if (commit.mask == 0
-        || s3_commit_internal(r->process, &commit, s3_repair_answered, r)
-           != 0)
-    {
+    if (commit.mask == 0) {
         r->process->repair_due = 1;
+        r->bad = 0;
+        s3_repair_row_end(r);
+        return;
+    }
+
+    if (s3_commit_internal(r->process, &commit, s3_repair_answered, r) != 0) {
+
+        /* once more, damage too */
+
+        r->process->repair_due = 1;
+        r->damaged = 0;
         r->bad = 0;
         s3_repair_row_end(r);
     }
@@ -828,6 +983,7 @@ s3_repair_answered(s3_question_t *q, s3_verdict_t *verdict)
 
     if (verdict->status == S3_STORE_OK) {
         r->repaired += __builtin_popcountll(q->commit.mask);
+        s3_repair_damage_end(r, q->commit.mask | r->sources);
 
     } else if (verdict->status == S3_STORE_NO_SUCH_KEY) {
 
@@ -838,8 +994,11 @@ s3_repair_answered(s3_question_t *q, s3_verdict_t *verdict)
             }
         }
 
+        s3_repair_damage_end(r, UINT64_MAX);
+
     } else {
         r->process->repair_due = 1;
+        r->damaged = 0;
     }
 
     r->bad = 0;

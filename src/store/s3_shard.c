@@ -640,6 +640,19 @@ s3_shard_make_dir(int root, const char *data)
 
 
 int
+s3_shard_unlink_tmp(int root, const uint8_t session[16],
+    const uint8_t shard_id[16])
+{
+    char  path[S3_SHARD_PATH];
+
+    s3_shard_tmp_path(path, session, shard_id);
+
+    return s3_door->unlinkat(root, path, 0) == -1 && errno != ENOENT
+           ? errno : 0;
+}
+
+
+int
 s3_shard_remove(int root, const uint8_t session[16],
     const uint8_t shard_id[16])
 {

@@ -97,6 +97,10 @@ void s3_shard_close(s3_shard_reader_t *r);
 int s3_shard_settle(int root, const uint8_t session[16],
     const uint8_t shard_id[16]);
 
+/* 0 also where it is not there */
+int s3_shard_unlink_tmp(int root, const uint8_t session[16],
+    const uint8_t shard_id[16]);
+
 /* unlinks in both places; 0 also where there is none */
 int s3_shard_remove(int root, const uint8_t session[16],
     const uint8_t shard_id[16]);

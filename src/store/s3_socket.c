@@ -271,7 +271,7 @@ s3_conn_message(s3_conn_t *c, const s3_msg_t *msg, const uint8_t *payload)
 {
     size_t          len;
     uint8_t         id[16];
-    uint32_t        error;
+    uint32_t        error, slot;
     s3_reader_t     r;
     s3_process_t   *p;
     s3_question_t  *q;
@@ -301,6 +301,17 @@ s3_conn_message(s3_conn_t *c, const s3_msg_t *msg, const uint8_t *payload)
 
         if (r.error == 0) {
             s3_disk_suspect(p, id, error);
+        }
+
+        return r.error ? -1 : 0;
+    }
+
+    if (msg->type == S3_MSG_SHARD) {
+        s3_read_bytes(&r, id, 16);
+        slot = s3_read_u32(&r);
+
+        if (r.error == 0) {
+            s3_suspect(p, id, slot);
         }
 
         return r.error ? -1 : 0;

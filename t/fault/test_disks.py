@@ -691,10 +691,14 @@ def test_damaged_bytes(store, client):
                     f.write(bytes([byte[0] ^ 1]))
 
     damage(store.disks[1])
-    check_object(client, "key", "key", size)
     damage(store.disks[3])
     check_object(client, "key", "key", size)
-    damage(store.disks[0])
+
+    # what has been read may be well again
+
+    for disk in (store.disks[0], store.disks[1], store.disks[3]):
+        for name in shard_files(disk):
+            os.truncate(disk / "data" / name[:2] / name, 0)
 
     # no byte has been sent when the first block turns out to be lost: an
     # error in S3's form, and not one that says that there is no such key
