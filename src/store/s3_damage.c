@@ -11,8 +11,9 @@
  *        +-- other members --+
  *
  * Stuck ones are not tried again until other disks are members, or a round of
- * the scrub finds them again: what cannot be healed is no work for ever.  The list is bounded; what has no room in it is
- * found again by whoever reads it next.
+ * the scrub finds them again: what cannot be healed is no work for ever.  The
+ * list is bounded; what has no room in it is found again by whoever reads it
+ * next.
  */
 
 

@@ -192,6 +192,9 @@ int s3_index_outcome(s3_index_t *index, const uint8_t session[16],
 /* whether some row names the shard (extents; not garbage) */
 int s3_index_shard_known(s3_index_t *index, const uint8_t shard_id[16],
     int *known);
+/* the same, of garbage too */
+int s3_index_shard_named(s3_index_t *index, const uint8_t shard_id[16],
+    int *named);
 
 typedef struct {
     uint64_t         sequence;       /* garbage: of its death */

@@ -1078,6 +1078,47 @@ s3_index_garbage(s3_index_t *index, uint64_t until, uint64_t slots,
 }
 
 
+int
+s3_index_shard_named(s3_index_t *index, const uint8_t shard_id[16],
+    int *named)
+{
+    int            rc, err;
+    uint64_t       sequence;
+    sqlite3_stmt  *stmt;
+
+    /* what is seen of it here may become garbage before the next look */
+
+    err = s3_index_shard_known(index, shard_id, named);
+
+    if (err || *named) {
+        return err;
+    }
+
+    err = s3_index_read_begin(index, &sequence);
+    if (err) {
+        return err;
+    }
+
+    stmt = s3_index_stmt(index, S3_SQL_GARBAGE_BY_SHARD, &err);
+
+    if (stmt) {
+        rc = s3_bind_blob(stmt, 1, shard_id, 16);
+
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_step(stmt);
+        }
+
+        *named = (rc == SQLITE_ROW);
+
+        if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+            err = s3_index_fail(index, rc);
+        }
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
 /* the shards of one table that a statement finds, in the order of their ids */
 
 static int

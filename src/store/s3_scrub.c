@@ -12,6 +12,9 @@
  * Nobody's word is taken: what is reported is read here first.  Suspects are
  * read at once and as fast as the disk can.
  *
+ * Behind the last row a round looks at the files: those that no row names, and
+ * that have stood there for an hour, are left over from a crash, and go.
+ *
  * How far a disk has come is in DISK/scrub, which is read at the first step of
  * an opening: a restart goes on there.  It is not synced: what is lost is read
  * twice.
@@ -36,6 +39,9 @@
 #define S3_SCRUB_SAVE      60              /* s between two writes of how far */
 #define S3_SCRUB_IDLE      1000            /* ms after an error */
 #define S3_SCRUB_FILE      512
+#define S3_SCRUB_NAMES     4096            /* files in a step */
+#define S3_SCRUB_NAME      4096            /* bytes of the rate each takes */
+#define S3_SCRUB_LEFT      3600            /* s */
 
 
 /* what a step came to, op->status */
@@ -89,7 +95,21 @@ struct s3_scrub_s {
     unsigned              n;
     unsigned              i;
     uint8_t              *buf;
+    unsigned              files;           /* the first two bytes of names
+                                              from which on they are looked
+                                              at */
+    unsigned              removed;
 };
+
+
+/* ids whose first two bytes are from .. to - 1, of a directory in data/ */
+typedef struct {
+    unsigned              from;
+    unsigned              to;
+    unsigned              n;
+    int                   more;
+    uint8_t               ids[S3_SCRUB_NAMES][16];
+} s3_scrub_names_t;
 
 
 static void s3_scrub_post(s3_drive_t *drive, s3_scrub_t *s, int suspect);
@@ -97,6 +117,11 @@ static void s3_scrub_run(s3_op_t *op);
 static int s3_scrub_suspected(s3_op_t *op, s3_scrub_t *s);
 static int s3_scrub_next(s3_op_t *op, s3_scrub_t *s);
 static int s3_scrub_begin(s3_op_t *op, s3_scrub_t *s);
+static void s3_scrub_files(s3_op_t *op, s3_scrub_t *s);
+static int s3_scrub_directory(s3_op_t *op, s3_scrub_t *s,
+    s3_scrub_names_t *names);
+static int s3_scrub_name(void *data, const char *name);
+static int s3_scrub_left(s3_op_t *op, int dir, const uint8_t id[16]);
 static void s3_scrub_read(s3_op_t *op, s3_scrub_t *s, s3_scrub_shard_t *shard);
 static int s3_scrub_open(s3_op_t *op, s3_scrub_shard_t *shard);
 static void s3_scrub_passed(s3_op_t *op, s3_scrub_t *s,
@@ -176,7 +201,12 @@ s3_scrub_tick(s3_process_t *p)
         if (s->nsuspects) {
             s3_scrub_post(disk->drive, s, 1);
 
-        } else if (p->conf.scrub_interval && p->now >= s->next) {
+        } else if (p->conf.scrub_interval && p->now >= s->next
+                   && p->catchup == NULL)
+        {
+            /* a laggard holds the house's connection at a snapshot, to which
+             * newer rows are unknown */
+
             s3_scrub_post(disk->drive, s, 0);
         }
     }
@@ -302,9 +332,7 @@ s3_scrub_next(s3_op_t *op, s3_scrub_t *s)
         }
 
         if (s->n == 0) {
-            pr->finished = time(NULL);
-            s3_scrub_save(op->drive->root, s);
-            op->status = S3_SCRUB_ROUND;
+            s3_scrub_files(op, s);
             return 0;
         }
     }
@@ -346,10 +374,159 @@ s3_scrub_begin(s3_op_t *op, s3_scrub_t *s)
 
     memset(pr, 0, sizeof(s3_scrub_progress_t));
     pr->started = now;
+    s->files = 0;
+    s->removed = 0;
 
     s3_scrub_save(op->drive->root, s);
 
     return 1;
+}
+
+
+static void
+s3_scrub_files(s3_op_t *op, s3_scrub_t *s)
+{
+    s3_scrub_names_t  *names;
+
+    names = malloc(sizeof(s3_scrub_names_t));
+
+    if (names == NULL) {
+        op->task.error = ENOMEM;
+        return;
+    }
+
+    op->status = S3_SCRUB_PART;
+
+    while (s->files < 0x10000 && op->cursor < S3_SCRUB_PIECE) {
+
+        op->task.error = s3_scrub_directory(op, s, names);
+
+        if (op->task.error) {
+            break;
+        }
+
+        s->files = names->to;
+    }
+
+    free(names);
+
+    if (op->task.error == 0 && s->files == 0x10000) {
+        s->progress.finished = time(NULL);
+        s3_scrub_save(op->drive->root, s);
+        op->status = S3_SCRUB_ROUND;
+    }
+}
+
+
+/* all of one, or of a large one as much as names holds: to is where it ends */
+
+static int
+s3_scrub_directory(s3_op_t *op, s3_scrub_t *s, s3_scrub_names_t *names)
+{
+    int       rc, dir;
+    char      path[8];
+    unsigned  i;
+
+    names->from = s->files;
+    names->to = (s->files | 0xff) + 1;
+
+    (void) snprintf(path, sizeof(path), "data/%02x", (s->files >> 8) & 0xff);
+
+    dir = s3_door->openat(op->drive->root, path,
+                          O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC, 0);
+
+    if (dir == -1) {
+        return errno == ENOENT ? 0 : errno;
+    }
+
+    for ( ;; ) {
+        names->n = 0;
+        names->more = 0;
+
+        rc = s3_door->list(dir, s3_scrub_name, names) == -1 ? errno : 0;
+
+        if (rc || !names->more || names->to == names->from + 1) {
+            break;
+        }
+
+        names->to = names->from + (names->to - names->from) / 2;
+    }
+
+    for (i = 0; rc == 0 && i < names->n; i++) {
+        rc = s3_scrub_left(op, dir, names->ids[i]);
+        op->cursor += S3_SCRUB_NAME;
+
+        if (rc == EEXIST) {
+            rc = 0;
+            s->removed++;
+        }
+    }
+
+    (void) s3_door->close(dir);
+
+    return rc;
+}
+
+
+static int
+s3_scrub_name(void *data, const char *name)
+{
+    s3_scrub_names_t *names = data;
+
+    uint8_t   id[16];
+    unsigned  at;
+
+    if (s3_id_parse(name, id) != 0) {
+        return 0;
+    }
+
+    at = id[0] << 8 | id[1];
+
+    if (at < names->from || at >= names->to) {
+        return 0;
+    }
+
+    if (names->n == S3_SCRUB_NAMES) {
+        names->more = 1;
+        return 1;
+    }
+
+    memcpy(names->ids[names->n++], id, 16);
+
+    return 0;
+}
+
+
+/* EEXIST: it was nobody's, and is gone; 0: it stays; or an error */
+
+static int
+s3_scrub_left(s3_op_t *op, int dir, const uint8_t id[16])
+{
+    int          rc, known;
+    char         name[33];
+    struct stat  st;
+
+    rc = s3_index_shard_named(op->drive->house, id, &known);
+
+    if (rc || known) {
+        return rc;
+    }
+
+    s3_id_text(id, name);
+
+    if (s3_door->fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == -1) {
+        return errno == ENOENT ? 0 : errno;
+    }
+
+    if (!S_ISREG(st.st_mode) || st.st_mtime + S3_SCRUB_LEFT > time(NULL)) {
+        return 0;
+    }
+
+    if (s3_door->unlinkat(dir, name, 0) == -1) {
+        return errno == ENOENT ? 0 : errno;
+    }
+
+    return EEXIST;
 }
 
 
@@ -555,6 +732,12 @@ s3_scrub_finish(s3_op_t *op)
         s3_log(p, 6, "disk \"%s\" is scrubbed: %" PRIu64 " shards of %" PRIu64
                " bytes, %" PRIu64 " of them damaged", disk->path,
                s->progress.shards, s->progress.bytes, s->progress.damaged);
+
+        if (s->removed) {
+            s3_log(p, 5, "disk \"%s\": %u files that no object has were "
+                   "removed", disk->path, s->removed);
+        }
+
         break;
 
     default:

@@ -25,9 +25,8 @@ def shard(disk, name):
 def originals(store):
     """{path: bytes} of all shards that are in their final places."""
 
-    return {path: path.read_bytes()
-            for d in store.disks for path in (shard(d, n)
-                                              for n in shard_files(d))}
+    return {path: path.read_bytes() for d in store.disks
+            for path in d.glob("data/??/" + 32 * "[0-9a-f]")}
 
 
 def number(bytes):
@@ -211,6 +210,46 @@ def test_scrub_goes_on_after_a_restart(scrubbed):
     # the next one is an hour away
 
     assert rounds(store) == 4
+
+
+def test_files_without_an_object(scrubbed):
+    """Go when they are older than an hour; others stay, and what is no shard
+    at all."""
+
+    store = scrubbed("1s rate=900m")
+    s3 = store.client()
+    s3.put_object(Bucket=BUCKET, Key="key", Body=content("key", SIZE))
+
+    with talk(store) as client:
+        wait_complete(store, client)
+
+    idle = originals(store)
+    sample = next(iter(idle.values()))
+    old, new, other = [], [], []
+
+    for n, disk in enumerate(store.disks):
+        names = [f"{n}0{i:030x}" for i in range(3)] + [f"ff{i:030x}"
+                                                       for i in range(2)]
+        for i, name in enumerate(names):
+            path = shard(disk, name)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            owner = os.stat(disk / "data")
+            os.chown(path.parent, owner.st_uid, owner.st_gid)
+            path.write_bytes(sample if i % 2 else b"")
+            (new if i == 1 else old).append(path)
+            if i != 1:
+                os.utime(path, (1, 1))
+
+        for path in (disk / "data" / "README", shard(disk, "ff" + "0" * 31)):
+            path.write_bytes(b"x")
+            os.utime(path, (1, 1))
+            other.append(path)
+
+    poll("they go", lambda: not any(p.exists() for p in old), HEALED)
+    wait_round(store)
+
+    assert all(p.exists() for p in new + other)
+    assert {p: b for p, b in originals(store).items() if p in idle} == idle
 
 
 def test_state_of_a_scrub_is_nonsense(scrubbed):

@@ -254,6 +254,29 @@ BAD = {
         http(more="s3_disk_threads 0;"),
         "s3_disk_threads", ["between 1 and 32"]),
 
+    "scrub": (
+        http(more="s3_scrub often;"), "s3_scrub", ["s3_scrub 7d", "off"]),
+
+    "scrub without an interval": (
+        http(more="s3_scrub 0;"), "s3_scrub", ["at least 1s"]),
+
+    "scrub at no rate": (
+        http(more="s3_scrub 7d rate=0;"), "s3_scrub", ["rate=8m"]),
+
+    "scrub at a rate that is none": (
+        http(more="s3_scrub 7d rate=fast;"), "s3_scrub", ["rate=8m"]),
+
+    "scrub with something else": (
+        http(more="s3_scrub 7d speed=8m;"), "s3_scrub", ["rate=SIZE"]),
+
+    "scrub off, at a rate": (
+        http(more="s3_scrub off rate=8m;"), "s3_scrub",
+        ["s3_scrub off", "rate=8m"]),
+
+    "scrub twice": (
+        http(more="s3_scrub off;\ns3_scrub 1d;"), "s3_scrub 1d",
+        ["duplicate"]),
+
     "late disk": (
         http(more="s3_disk_timeout 0;"),
         "s3_disk_timeout", ["s3_disk_timeout 2s"]),

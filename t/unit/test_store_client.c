@@ -48,6 +48,9 @@ static unsigned       connections;
 static seen_t         seen[SEEN_MAX];
 static unsigned       nseen;
 static unsigned       disk_reports;
+static unsigned       shard_reports;
+static uint8_t        reported_id[16];
+static unsigned       reported_slots;
 static s3_commit_t    committed;        /* the last one, slices gone */
 static uint8_t        committed_data[S3_INLINE_MAX];
 static size_t         committed_len;
@@ -243,6 +246,15 @@ peer_question(const s3_msg_t *msg, const uint8_t *p)
 
     if (msg->type == S3_MSG_DISK) {
         disk_reports++;
+        return;
+    }
+
+    if (msg->type == S3_MSG_SHARD) {
+        assert_int_equal(msg->length, S3_PROTO_HEADER + 20);
+        s3_reader_init(&r, p, 20);
+        s3_read_bytes(&r, reported_id, 16);
+        reported_slots |= 1U << s3_read_u32(&r);
+        shard_reports++;
         return;
     }
 
@@ -2368,20 +2380,30 @@ test_download_damaged(void **state)
         put_end(&put);
     }
 
-    /* three of the same block */
+    /* three of the same block: each is reported, and once */
 
     put_start(&put, 2500000, UINT64_MAX, i + 1);
     put_commit(&put, &object, &extent);
     flip(&extent, 0, 70000);
     flip(&extent, 1, 70000);
     flip(&extent, 2, 70000);
-    assert_int_equal(get_range(&object, put.data, 0, put.size),
-                     S3_STORE_DAMAGED);
+
+    shard_reports = 0;
+    reported_slots = 0;
+
+    for (i = 0; i < 3; i++) {
+        assert_int_equal(get_range(&object, put.data, 0, put.size),
+                         S3_STORE_DAMAGED);
+    }
+
+    assert_memory_equal(reported_id, extent.shard_id, 16);
+    assert_int_equal(reported_slots, 7);
+    assert_int_equal(shard_reports, 3);
 
     /* and of different ones, which spoil no stripe */
 
     put_end(&put);
-    put_start(&put, 4 * 1048576, UINT64_MAX, i + 2);
+    put_start(&put, 4 * 1048576, UINT64_MAX, 42);
     put_commit(&put, &object, &extent);
     flip(&extent, 0, 0);
     flip(&extent, 1, 524288);
