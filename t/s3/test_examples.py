@@ -497,7 +497,7 @@ def documented():
                                  re.M | re.S):
         context = re.search(r"^\| Context: \| (.*?) \|$", text, re.M)[1]
         default = re.search(r"^\| Default: \| (.*?) \|$", text, re.M)[1]
-        default = re.fullmatch(rf"`{name} (\S+)`|none", default)
+        default = re.fullmatch(rf"`{name} ([^`]+)`|none", default)
         assert default, f"{name}: Default"
         found[name] = (set(re.findall(r"`(\w+)`", context)), default[1])
 
