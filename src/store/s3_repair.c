@@ -11,8 +11,10 @@
  *     lacks -> next stripe
  *           -> table, footer, sync, rename -> commit REPAIRED -> next extent
  *
- * An extent that can't be read from k disks is passed over; the next pass,
- * after a disk has come back, looks at it again.
+ * Each stripe is read from whichever shards have it: several that are damaged,
+ * but not in the same stripe, heal each other.  An extent with a stripe that k
+ * disks don't have is passed over; the next pass, after a disk has come back,
+ * looks at it again.
  */
 
 
@@ -57,7 +59,8 @@ struct s3_repair_s {
 
     uint64_t              generation;
     uint64_t              sources;    /* slots */
-    uint64_t              bad;        /* slots that failed as sources */
+    uint64_t              tried;      /* slots, of the stripe */
+    uint64_t              failed;     /* slots that failed as sources */
     uint64_t              targets;    /* slots */
     uint64_t              lost;       /* targets that failed */
     uint64_t              damaged;    /* slots: the row is one of damage */
@@ -67,7 +70,6 @@ struct s3_repair_s {
     uint64_t              offset;     /* of the stripe in the shard */
     uint64_t              shard_size;
     unsigned              waiting;
-    unsigned              again:1;    /* the row, with another source */
 };
 
 
@@ -93,9 +95,10 @@ static void s3_repair_holes(s3_repair_t *r, s3_disk_t *disk);
 static void s3_repair_holes_run(s3_op_t *op);
 static void s3_repair_holes_finish(s3_op_t *op);
 static void s3_repair_row(s3_repair_t *r);
-static unsigned s3_repair_sources(s3_repair_t *r);
 static void s3_repair_row_end(s3_repair_t *r);
 static void s3_repair_read(s3_repair_t *r);
+static unsigned s3_repair_sources(s3_repair_t *r, unsigned n);
+static void s3_repair_ask(s3_repair_t *r, uint64_t slots);
 static void s3_repair_read_run(s3_op_t *op);
 static void s3_repair_read_finish(s3_op_t *op);
 static void s3_repair_write(s3_repair_t *r);
@@ -332,7 +335,7 @@ s3_repair_holes_finish(s3_op_t *op)
 static void
 s3_repair_row(s3_repair_t *r)
 {
-    unsigned         slot, n;
+    unsigned         slot;
     uint64_t         members;
     s3_disk_t       *disk;
     s3_process_t    *p;
@@ -356,72 +359,41 @@ s3_repair_row(s3_repair_t *r)
     (void) s3_members(p, &members);
 
     r->generation = p->position.generation;
+    r->targets = members & (~row->mask | r->damaged);
     r->lost = 0;
+    r->failed = 0;
     r->offset = 0;
     r->shard_size = s3_shard_size(&row->geometry, row->size);
 
     for (slot = 0; slot < p->conf.ndisks; slot++) {
         disk = s3_disk_by_slot(p, slot);
-        r->drives[slot] = disk ? s3_drive_ref(disk->drive) : NULL;
-    }
 
-    n = s3_repair_sources(r);
-
-    r->targets = members & (~row->mask | r->damaged) & ~r->sources;
-
-    for (slot = 0; slot < p->conf.ndisks; slot++) {
-        if (((r->sources | r->targets) >> slot) & 1) {
-            r->io[slot] = calloc(1, sizeof(s3_repair_io_t));
-            if (r->io[slot] == NULL) {
-                abort();
-            }
-
-            r->io[slot]->refs = 1;
+        if (disk == NULL) {
+            continue;
         }
+
+        r->drives[slot] = s3_drive_ref(disk->drive);
+        r->io[slot] = calloc(1, sizeof(s3_repair_io_t));
+
+        if (r->io[slot] == NULL) {
+            abort();
+        }
+
+        r->io[slot]->refs = 1;
     }
 
-    if (n < row->geometry.k || r->targets == 0
+    r->sources = 0;
+    r->tried = 0;
+
+    if (s3_repair_sources(r, row->geometry.k) < row->geometry.k
+        || r->targets == 0
         || row->geometry.k + row->geometry.m != (int) p->conf.ndisks)
     {
-        r->bad = 0;
         s3_repair_row_end(r);
         return;
     }
 
     s3_repair_read(r);
-}
-
-
-/*
- * k of those that can be read.  One that was damaged may be well again: it is
- * read where there are too few others, and what has been read is well.
- */
-
-static unsigned
-s3_repair_sources(s3_repair_t *r)
-{
-    unsigned         i, slot, n;
-    uint64_t         from[2];
-    s3_shard_row_t  *row;
-
-    row = &r->rows[r->i];
-
-    from[0] = row->mask & ~r->bad & ~r->damaged;
-    from[1] = row->mask & ~r->bad & r->damaged;
-
-    r->sources = 0;
-    n = 0;
-
-    for (i = 0; i < 2; i++) {
-        for (slot = 0; slot < S3_MAX_DISKS && n < row->geometry.k; slot++) {
-            if (((from[i] >> slot) & 1) && r->drives[slot]) {
-                r->sources |= (uint64_t) 1 << slot;
-                n++;
-            }
-        }
-    }
-
-    return n;
 }
 
 
@@ -457,13 +429,9 @@ s3_repair_row_end(s3_repair_t *r)
         r->stripe = NULL;
     }
 
-    if (!r->again) {
-        s3_repair_damage_end(r, 0);
-        r->i++;
-    }
+    s3_repair_damage_end(r, 0);
 
-    r->again = 0;
-
+    r->i++;
     s3_repair_row(r);
 }
 
@@ -550,9 +518,6 @@ s3_repair_stripe_unref(s3_repair_stripe_t *s)
 static void
 s3_repair_read(s3_repair_t *r)
 {
-    unsigned         slot;
-    s3_op_t         *ops[S3_MAX_DISKS];
-    unsigned         n;
     s3_shard_row_t  *row;
 
     row = &r->rows[r->i];
@@ -573,10 +538,55 @@ s3_repair_read(s3_repair_t *r)
         r->stripe->len = r->shard_size - r->offset;
     }
 
+    r->tried = 0;
+    s3_repair_ask(r, r->sources);
+}
+
+
+/*
+ * n more to read from, of those that were not tried for the stripe: first what
+ * is not known to be damaged, for the stripe it may be well nevertheless.
+ * Returns how many there are.
+ */
+
+static unsigned
+s3_repair_sources(s3_repair_t *r, unsigned n)
+{
+    unsigned         i, slot, found;
+    uint64_t         from[3], mask;
+
+    mask = r->rows[r->i].mask & ~r->tried;
+
+    from[0] = mask & ~r->damaged & ~r->failed;
+    from[1] = mask & r->damaged & ~r->failed;
+    from[2] = mask & r->failed;
+
+    found = 0;
+
+    for (i = 0; i < 3; i++) {
+        for (slot = 0; slot < S3_MAX_DISKS && found < n; slot++) {
+            if (((from[i] >> slot) & 1) && r->drives[slot]) {
+                r->sources |= (uint64_t) 1 << slot;
+                found++;
+            }
+        }
+    }
+
+    return found;
+}
+
+
+static void
+s3_repair_ask(s3_repair_t *r, uint64_t slots)
+{
+    unsigned   slot, n;
+    s3_op_t   *ops[S3_MAX_DISKS];
+
     n = 0;
+    r->tried |= slots;
 
     for (slot = 0; slot < S3_MAX_DISKS; slot++) {
-        if ((r->sources >> slot) & 1) {
+        if ((slots >> slot) & 1) {
             ops[n++] = s3_repair_op(r, slot, s3_repair_read_run,
                                     s3_repair_read_finish);
         }
@@ -621,7 +631,8 @@ s3_repair_read_run(s3_op_t *op)
 static void
 s3_repair_read_finish(s3_op_t *op)
 {
-    unsigned         i;
+    unsigned         i, lack;
+    uint64_t         bit;
     s3_repair_t     *r;
     s3_repair_op_t  *ro;
 
@@ -635,24 +646,34 @@ s3_repair_read_finish(s3_op_t *op)
         ro->unit = NULL;
 
     } else {
-        r->bad |= (uint64_t) 1 << ro->slot;
-        s3_log(r->process, 4, "repair: a shard in slot %u can't be read: %s",
-               ro->slot, strerror(op->error));
-        s3_suspect(r->process, ro->info.shard_id, ro->slot);
+        bit = (uint64_t) 1 << ro->slot;
+
+        if (!((r->failed | r->damaged) & bit)) {
+            s3_log(r->process, 4, "repair: a shard in slot %u can't be read: "
+                   "%s", ro->slot, strerror(op->error));
+            s3_suspect(r->process, ro->info.shard_id, ro->slot);
+        }
+
+        r->failed |= bit;
+        r->sources &= ~bit;
     }
 
     if (--r->waiting) {
         return;
     }
 
-    if (__builtin_popcountll(r->stripe->have) < r->rows[r->i].geometry.k) {
+    lack = r->rows[r->i].geometry.k - __builtin_popcountll(r->stripe->have);
 
-        /*
-         * from the start, with another source; without one it is passed over
-         */
+    if (lack) {
 
-        r->again = 1;
-        s3_repair_row_end(r);
+        /* the stripe from others; without them the row is passed over */
+
+        if (s3_repair_sources(r, lack) < lack) {
+            s3_repair_row_end(r);
+            return;
+        }
+
+        s3_repair_ask(r, r->sources & ~r->tried);
         return;
     }
 
@@ -676,7 +697,6 @@ s3_repair_write(s3_repair_t *r)
     }
 
     if (n == 0) {
-        r->bad = 0;
         s3_repair_row_end(r);
         return;
     }
@@ -790,6 +810,16 @@ s3_repair_write_run(s3_op_t *op)
         }
     }
 
+    if (rc == 0 && ((ro->stripe->have >> ro->info.shard) & 1)) {
+
+        /* damaged elsewhere: of this stripe it has been read */
+
+        op->task.error = s3_shard_write(ro->io->writer,
+                                        ro->stripe->units[ro->info.shard],
+                                        ro->len);
+        return;
+    }
+
     if (rc == 0
         && posix_memalign((void **) &ro->unit, S3_PAGE_SIZE, ro->len) != 0)
     {
@@ -864,7 +894,6 @@ s3_repair_finish(s3_repair_t *r)
     }
 
     if (n == 0) {
-        r->bad = 0;
         s3_repair_row_end(r);
         return;
     }
@@ -950,7 +979,6 @@ s3_repair_finish_finish(s3_op_t *op)
 
     if (commit.mask == 0) {
         r->process->repair_due = 1;
-        r->bad = 0;
         s3_repair_row_end(r);
         return;
     }
@@ -961,7 +989,6 @@ s3_repair_finish_finish(s3_op_t *op)
 
         r->process->repair_due = 1;
         r->damaged = 0;
-        r->bad = 0;
         s3_repair_row_end(r);
     }
 }
@@ -983,7 +1010,7 @@ s3_repair_answered(s3_question_t *q, s3_verdict_t *verdict)
 
     if (verdict->status == S3_STORE_OK) {
         r->repaired += __builtin_popcountll(q->commit.mask);
-        s3_repair_damage_end(r, q->commit.mask | r->sources);
+        s3_repair_damage_end(r, q->commit.mask);
 
     } else if (verdict->status == S3_STORE_NO_SUCH_KEY) {
 
@@ -1001,7 +1028,6 @@ s3_repair_answered(s3_question_t *q, s3_verdict_t *verdict)
         r->damaged = 0;
     }
 
-    r->bad = 0;
     s3_repair_row_end(r);
 }
 

@@ -182,6 +182,27 @@ def test_scrub_repairs(scrubbed):
     assert store.log().count("is damaged") == count
 
 
+def test_all_are_damaged(scrubbed):
+    """Each of the four in another stripe: nothing is lost, and all are
+    healed."""
+
+    store = scrubbed("1s rate=900m")
+
+    with talk(store) as client:
+        put(client, "key", "key", 4 * MIB)
+        wait_complete(store, client)
+
+        idle = originals(store)
+        assert len(idle) == 4
+
+        for stripe, path in enumerate(idle):
+            flip(path, stripe * 512 * KIB + 100)
+
+        check_object(client, "key", "key", 4 * MIB)
+        wait_healed(idle)
+        check_object(client, "key", "key", 4 * MIB)
+
+
 def test_scrub_goes_on_after_a_restart(scrubbed):
     """A round that was cut is finished, not begun again."""
 
