@@ -113,6 +113,13 @@ static ngx_command_t  ngx_http_s3_commands[] = {
       0,
       NULL },
 
+    { ngx_string("s3_abort_uploads"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_s3_abort_uploads_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("s3_memory"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_size_slot,
@@ -358,6 +365,7 @@ ngx_http_s3_create_main_conf(ngx_conf_t *cf)
     mcf->disk_timeout = NGX_CONF_UNSET_MSEC;
     mcf->disk_threads = NGX_CONF_UNSET_UINT;
     mcf->compute_threads = NGX_CONF_UNSET_UINT;
+    mcf->upload_age = NGX_CONF_UNSET;
     mcf->scrub_interval = NGX_CONF_UNSET;
     mcf->scrub_rate = NGX_CONF_UNSET_SIZE;
     mcf->memory = NGX_CONF_UNSET_SIZE;
@@ -375,6 +383,7 @@ ngx_http_s3_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_conf_init_msec_value(mcf->disk_timeout, 2000);
     ngx_conf_init_uint_value(mcf->disk_threads, 2);
     ngx_conf_init_uint_value(mcf->compute_threads, 2);
+    ngx_conf_init_value(mcf->upload_age, 0);
     ngx_conf_init_value(mcf->scrub_interval, 7 * 24 * 60 * 60);
     ngx_conf_init_size_value(mcf->scrub_rate, 8 * 1024 * 1024);
     ngx_conf_init_size_value(mcf->memory, 32 * 1024 * 1024);

@@ -104,6 +104,7 @@ typedef struct {
     ngx_msec_t                    disk_timeout;
     ngx_uint_t                    disk_threads;
     ngx_uint_t                    compute_threads;
+    time_t                        upload_age;       /* 0: off */
     time_t                        scrub_interval;   /* 0: off */
     size_t                        scrub_rate;
     size_t                        memory;
@@ -282,6 +283,8 @@ char *ngx_http_s3_mount(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *lcf);
 char *ngx_http_s3_check_memory(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_s3_check_cache(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_s3_check_disk_timeout(ngx_conf_t *cf, void *post, void *data);
+char *ngx_http_s3_abort_uploads_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_s3_scrub_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_s3_check_region(ngx_conf_t *cf, void *post, void *data);
 /* The store of that name, or NULL. */

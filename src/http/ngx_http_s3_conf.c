@@ -450,6 +450,41 @@ ngx_http_s3_check_cache(ngx_conf_t *cf, void *post, void *data)
 }
 
 
+char *
+ngx_http_s3_abort_uploads_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_s3_main_conf_t  *mcf = conf;
+
+    ngx_int_t                 age;
+    ngx_str_t                *value;
+
+    if (mcf->upload_age != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        mcf->upload_age = 0;
+        return NGX_CONF_OK;
+    }
+
+    age = ngx_parse_time(&value[1], 1);
+
+    if (age == NGX_ERROR || age < 1 || age > 0x7fffffff) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid time \"%V\"; write \"s3_abort_uploads "
+                           "7d;\", at least 1s, or \"s3_abort_uploads off;\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->upload_age = age;
+
+    return NGX_CONF_OK;
+}
+
+
 /* s3_scrub off | interval [rate=size] */
 
 char *
@@ -951,6 +986,7 @@ ngx_http_s3_init_store(ngx_conf_t *cf, ngx_http_s3_main_conf_t *mcf,
     conf->late = mcf->disk_timeout;
     conf->threads = mcf->disk_threads;
     conf->compute = mcf->compute_threads;
+    conf->upload_age = mcf->upload_age;
     conf->scrub_interval = mcf->scrub_interval;
     conf->scrub_rate = mcf->scrub_rate;
     conf->memory = mcf->memory;

@@ -279,6 +279,8 @@ struct s3_process_s {
     int                    collect_due;
     int                    reaping;
     uint64_t               next_reap;
+    int                    aborting;
+    uint64_t               next_abort;
     int                    repair_due;
     uint64_t               next_repair;
     uint8_t                heal_session[16];

@@ -32,6 +32,8 @@ typedef struct {
     unsigned        compute;         /* threads for hashing and coding, worker */
     size_t          memory;          /* bytes of stripe buffers, a worker */
     size_t          cache;           /* bytes of an index connection's cache */
+    unsigned        upload_age;      /* s after which uploads are aborted; 0:
+                                        never */
     unsigned        scrub_interval;  /* s between two rounds' beginnings; 0:
                                         none */
     size_t          scrub_rate;      /* bytes/s a disk, not 0 */

@@ -238,6 +238,14 @@ int s3_index_shards(s3_index_t *index, uint64_t slots,
 int s3_index_reapable(s3_index_t *index, int64_t mtime, int *found,
     uint64_t *gone);
 
+/*
+ * an upload that began before that time (ms since the epoch) and is not
+ * completed: the length of its bucket's name (u32), that, the length of its
+ * key (u32), that, and its id, 16 bytes, are appended to name
+ */
+int s3_index_old_upload(s3_index_t *index, int64_t before, int *found,
+    s3_buf_t *name);
+
 /* sessions that have verdicts, up to max, 16 bytes each */
 int s3_index_sessions(s3_index_t *index, uint8_t (*sessions)[16],
     unsigned max, unsigned *n);

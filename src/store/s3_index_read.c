@@ -1011,6 +1011,60 @@ s3_index_reapable(s3_index_t *index, int64_t mtime, int *found,
 
 
 int
+s3_index_old_upload(s3_index_t *index, int64_t before, int *found,
+    s3_buf_t *name)
+{
+    int            i, rc, err;
+    uint64_t       sequence;
+    s3_slice_t     column[3];
+    sqlite3_stmt  *stmt;
+
+    *found = 0;
+
+    err = s3_index_read_begin(index, &sequence);
+    if (err) {
+        return err;
+    }
+
+    stmt = s3_index_stmt(index, S3_SQL_OLD_UPLOAD, &err);
+    if (stmt == NULL) {
+        return s3_index_read_end(index, err);
+    }
+
+    rc = sqlite3_bind_int64(stmt, 1, before);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+
+    if (rc == SQLITE_ROW) {
+
+        for (i = 0; i < 3; i++) {
+            column[i].data = sqlite3_column_blob(stmt, i);
+            column[i].len = sqlite3_column_bytes(stmt, i);
+        }
+
+        if (column[2].len != 16) {
+            err = s3_index_error(index, EBADMSG, "an id of a wrong length");
+
+        } else {
+            s3_buf_slice(name, column[0].data, column[0].len);
+            s3_buf_slice(name, column[1].data, column[1].len);
+            s3_buf_bytes(name, column[2].data, 16);
+
+            err = name->error;
+            *found = (err == 0);
+        }
+
+    } else if (rc != SQLITE_DONE) {
+        err = s3_index_fail(index, rc);
+    }
+
+    return s3_index_read_end(index, err);
+}
+
+
+int
 s3_index_garbage(s3_index_t *index, uint64_t until, uint64_t slots,
     s3_shard_row_t *rows, unsigned max, unsigned *n)
 {

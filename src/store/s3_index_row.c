@@ -135,6 +135,10 @@ const char *const  s3_index_sql[S3_SQL_STATEMENTS] = {
     [S3_SQL_COMPLETED] = "SELECT * FROM upload WHERE state <= ?1"
         " AND state > 0 ORDER BY state LIMIT ?2",
 
+    [S3_SQL_OLD_UPLOAD] = "SELECT bucket.name, upload.key, upload.upload_id"
+        " FROM upload JOIN bucket ON bucket.id = upload.bucket"
+        " WHERE upload.state = 0 AND upload.initiated < ?1 LIMIT 1",
+
     [S3_SQL_GARBAGE] = "SELECT * FROM garbage WHERE sequence <= ?1"
         " AND (mask & ?2) <> 0 ORDER BY sequence, shard_id LIMIT ?3",
 

@@ -71,6 +71,10 @@ static void s3_reap(s3_process_t *p);
 static void s3_reap_run(s3_op_t *op);
 static void s3_reap_finish(s3_op_t *op);
 static void s3_reap_answered(s3_question_t *q, s3_verdict_t *verdict);
+static void s3_old(s3_process_t *p);
+static void s3_old_run(s3_op_t *op);
+static void s3_old_finish(s3_op_t *op);
+static void s3_old_answered(s3_question_t *q, s3_verdict_t *verdict);
 static void s3_scan_run(s3_op_t *op);
 static void s3_scan_finish(s3_op_t *op);
 static int s3_session_clean(s3_drive_t *drive, const uint8_t session[16],
@@ -181,6 +185,10 @@ s3_keeper_tick(s3_process_t *p)
 
     if (!p->reaping && p->now >= p->next_reap) {
         s3_reap(p);
+    }
+
+    if (p->conf.upload_age && !p->aborting && p->now >= p->next_abort) {
+        s3_old(p);
     }
 
     for (i = 0; i < p->conf.ndisks; i++) {
@@ -537,6 +545,116 @@ s3_reap_answered(s3_question_t *q, s3_verdict_t *verdict)
      * other kind, or for more */
 
     p->next_reap = p->now + S3_REAP_AGAIN;
+}
+
+
+/* uploads that nobody has completed in time (s3_abort_uploads), one by one */
+
+static void
+s3_old(s3_process_t *p)
+{
+    s3_op_t    *op;
+    s3_disk_t  *disk;
+
+    disk = s3_disk_reader(p);
+    if (disk == NULL) {
+        return;
+    }
+
+    p->aborting = 1;
+    p->next_abort = p->now + S3_REAP_INTERVAL;
+
+    if (p->conf.upload_age < S3_REAP_INTERVAL / 1000) {
+        p->next_abort = p->now + p->conf.upload_age * 1000;
+    }
+
+    op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_old_run, s3_old_finish,
+                      NULL);
+    op->sequence = p->conf.upload_age;
+    s3_op_post(op);
+}
+
+
+static void
+s3_old_run(s3_op_t *op)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_REALTIME, &ts);
+
+    op->task.error = s3_index_old_upload(op->drive->house,
+                                         ((int64_t) ts.tv_sec
+                                          - (int64_t) op->sequence) * 1000,
+                                         &op->flag, &op->out);
+}
+
+
+static void
+s3_old_finish(s3_op_t *op)
+{
+    s3_buf_t      *name;
+    s3_reader_t    r;
+    s3_commit_t    commit;
+    s3_process_t  *p;
+
+    p = op->drive->process;
+    p->aborting = 0;
+
+    if (op->error || !op->flag) {
+        return;
+    }
+
+    name = malloc(sizeof(s3_buf_t));
+    if (name == NULL) {
+        return;
+    }
+
+    /* the commit's names stand in it until it is answered */
+
+    *name = op->out;
+    memset(&op->out, 0, sizeof(s3_buf_t));
+
+    memset(&commit, 0, sizeof(s3_commit_t));
+    commit.op = S3_COMMIT_ABORT;
+
+    s3_reader_init(&r, name->data, name->len);
+    commit.bucket = s3_read_slice(&r);
+    commit.key = s3_read_slice(&r);
+    s3_read_bytes(&r, commit.upload_id, 16);
+
+    if (r.error
+        || s3_commit_internal(p, &commit, s3_old_answered, name) != 0)
+    {
+        s3_buf_free(name);
+        free(name);
+        return;
+    }
+
+    p->aborting = 1;
+}
+
+
+static void
+s3_old_answered(s3_question_t *q, s3_verdict_t *verdict)
+{
+    s3_buf_t      *name;
+    s3_process_t  *p;
+
+    p = q->process;
+    name = q->context;
+
+    if (verdict->status == S3_STORE_OK) {
+        s3_log(p, 6, "store \"%s\": an upload that is older than %u s is "
+               "aborted", p->conf.name, p->conf.upload_age);
+    }
+
+    /* the slices in it are not looked at again */
+
+    s3_buf_free(name);
+    free(name);
+
+    p->aborting = 0;
+    p->next_abort = p->now + S3_REAP_AGAIN;
 }
 
 

@@ -254,6 +254,14 @@ BAD = {
         http(more="s3_disk_threads 0;"),
         "s3_disk_threads", ["between 1 and 32"]),
 
+    "age of uploads": (
+        http(more="s3_abort_uploads never;"), "s3_abort_uploads",
+        ["s3_abort_uploads 7d", "off"]),
+
+    "age of uploads is none": (
+        http(more="s3_abort_uploads 0;"), "s3_abort_uploads",
+        ["at least 1s"]),
+
     "scrub": (
         http(more="s3_scrub often;"), "s3_scrub", ["s3_scrub 7d", "off"]),
 
