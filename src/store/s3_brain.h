@@ -15,6 +15,7 @@
  *     s3_batch.c       commits: decide, prepare, commit, answer
  *     s3_keeper.c      after commits: renames, garbage, sessions
  *     s3_repair.c      shards that are missing on members
+ *     s3_report.c      what of all this others can see, and what is counted
  *
  * Everything but an operation's run handler is on the brain thread.
  */
@@ -33,6 +34,7 @@
 #include "s3_process.h"
 #include "s3_proto.h"
 #include "s3_shard.h"
+#include "s3_status.h"
 
 
 /* the lanes of a disk's pool here */
@@ -130,6 +132,9 @@ struct s3_drive_s {
     unsigned               scanning:1;
     uint64_t               next_watch;
     uint64_t               next_scan;
+    uint64_t               total;        /* bytes, as the last look found
+                                            them; 0: not known */
+    uint64_t               free;
 };
 
 
@@ -147,6 +152,10 @@ struct s3_disk_s {
     int                    error;        /* why it is out */
     int                    told;         /* as last logged */
     const char            *why;
+    const char            *dropped_for;  /* NULL: opened, or tried, since */
+    int                    dropped_error;
+    uint64_t               errors;       /* as s3_status.h has them */
+    uint64_t               timeouts;
 };
 
 
@@ -270,6 +279,11 @@ struct s3_process_s {
     uint64_t               next_repair;
     uint8_t                heal_session[16];
 
+    s3_status_page_t      *status_page;  /* NULL: nobody sees it */
+    s3_status_t           *status;       /* as last written */
+    s3_status_counts_t     counts;
+    uint64_t               next_report;
+
     _Atomic int            connected;
     _Atomic int            successor;
 };
@@ -299,7 +313,10 @@ void s3_drive_unref(s3_drive_t *drive);
 void s3_op_post(s3_op_t *op);
 void s3_orphans_finish(s3_process_t *p);
 void s3_disk_try(s3_disk_t *disk);
+/* why: a constant */
 void s3_disk_drop(s3_disk_t *disk, int error, const char *why);
+/* why a disk could not be opened, in words */
+const char *s3_disk_error_text(int error);
 void s3_disks_tick(s3_process_t *p);
 /* looks at the disk at once: somebody had trouble with it */
 void s3_disk_suspect(s3_process_t *p, const uint8_t id[16], int error);
@@ -368,6 +385,14 @@ void s3_keeper_scan(s3_process_t *p);
 
 /* s3_repair.c */
 void s3_repair_tick(s3_process_t *p);
+
+/* s3_report.c */
+void s3_report_start(s3_process_t *p);
+void s3_report_tick(s3_process_t *p);
+/* from the first of them on a count is known, and shown: add 0 to begin.
+ * add: of what only grows; set: of what is */
+void s3_count_add(s3_process_t *p, s3_count_e count, uint64_t n);
+void s3_count_set(s3_process_t *p, s3_count_e count, uint64_t n);
 
 
 #endif /* _S3_BRAIN_H_INCLUDED_ */

@@ -197,6 +197,8 @@ s3_brain_start(s3_process_t *p)
     p->set.state = S3_STORE_BUSY;
     s3_page_write(p->page, &p->set);
 
+    s3_report_start(p);
+
     rc = s3_set_record_read(p->conf.state, p->conf.name, &p->record);
 
     if (rc == 0) {
@@ -318,6 +320,7 @@ s3_brain_turn(s3_process_t *p)
 
     s3_disks_tick(p);
     s3_socket_tick(p);
+    s3_report_tick(p);
 
     if (p->state == S3_STORE_READ_ONLY && p->full
         && p->now >= p->next_generation)
