@@ -251,6 +251,25 @@ s3_client_status(s3_client_t *c, s3_status_t *status)
 
 
 void
+s3_client_load(s3_client_t *c, s3_client_load_t *load)
+{
+    unsigned    i;
+    s3_link_t  *l;
+
+    load->calls = c->nasks;
+    load->waiting = 0;
+    load->uploads = c->held[S3_BUDGET_UPLOADS];
+    load->downloads = c->held[S3_BUDGET_DOWNLOADS];
+
+    for (i = 0; i < S3_BUDGET_LAST; i++) {
+        for (l = c->budgets[i].next; l != &c->budgets[i]; l = l->next) {
+            load->waiting++;
+        }
+    }
+}
+
+
+void
 s3_client_close(s3_client_t *c)
 {
     s3_ask_t   *ask;

@@ -69,6 +69,16 @@ void s3_client_health(s3_client_t *c, s3_client_health_t *h);
  * it has written nothing that can be read. */
 int s3_client_status(s3_client_t *c, s3_status_t *status);
 
+/* What this worker has under way. */
+typedef struct {
+    unsigned         calls;          /* asked, not yet answered */
+    unsigned         waiting;        /* uploads and downloads, for memory */
+    size_t           uploads;        /* bytes reserved for them */
+    size_t           downloads;
+} s3_client_load_t;
+
+void s3_client_load(s3_client_t *c, s3_client_load_t *load);
+
 
 /*
  * --- calls ---
