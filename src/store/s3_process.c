@@ -320,7 +320,6 @@ s3_brain_turn(s3_process_t *p)
 
     s3_disks_tick(p);
     s3_socket_tick(p);
-    s3_report_tick(p);
 
     if (p->state == S3_STORE_READ_ONLY && p->full
         && p->now >= p->next_generation)
@@ -374,6 +373,7 @@ s3_brain_wait(s3_process_t *p, int ms)
 
     s3_orphans_finish(p);
     s3_graves_clear(p);
+    s3_report_tick(p);
 
     /* a round of catching up goes on at once, not at the next tick */
 
