@@ -168,6 +168,7 @@ ngx_http_s3_counters_start(ngx_http_s3_counters_t *counters, ngx_log_t *log)
             w->in_flight = 0;
             w->calls = 0;
             w->waiting = 0;
+            w->operations = 0;
             w->uploads = 0;
             w->downloads = 0;
 
@@ -227,6 +228,7 @@ ngx_http_s3_count_event(ngx_event_t *ev)
 
         w->calls = load.calls;
         w->waiting = load.waiting;
+        w->operations = load.operations;
         w->uploads = load.uploads;
         w->downloads = load.downloads;
     }
@@ -301,7 +303,7 @@ ngx_http_s3_count_first(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 void
 ngx_http_s3_count(ngx_http_request_t *r)
 {
-    ngx_uint_t                      i, status;
+    ngx_uint_t                      i, code, status;
     const s3_error_t               *e;
     ngx_http_s3_ctx_t              *ctx;
     ngx_http_s3_loc_conf_t         *lcf;
@@ -336,23 +338,21 @@ ngx_http_s3_count(ngx_http_request_t *r)
         }
     }
 
-    (void) ngx_atomic_fetch_add(&oc->status[i], 1);
-
     if (ctx && ctx->fail.error != S3_OK
         && ctx->fail.error != S3_ERR_NOT_MODIFIED)
     {
-        i = ctx->fail.error;
-        e = s3_error(i);
+        code = ctx->fail.error;
+        e = s3_error(code);
 
         if (ctx->fail.code.len
             && (ctx->fail.code.len != e->code.len
                 || ngx_memcmp(ctx->fail.code.data, e->code.data, e->code.len)
                    != 0))
         {
-            i = S3_ERR_LAST;
+            code = S3_ERR_LAST;
         }
 
-        (void) ngx_atomic_fetch_add(&oc->error[i], 1);
+        (void) ngx_atomic_fetch_add(&oc->error[code], 1);
 
         ngx_http_s3_count_refusal(table, ctx);
 
@@ -375,6 +375,10 @@ ngx_http_s3_count(ngx_http_request_t *r)
     if (ctx && ctx->answered) {
         ngx_http_s3_count_time(&oc->first, ctx->first);
     }
+
+    /* the last: who sees the request sees all that came of it */
+
+    (void) ngx_atomic_fetch_add(&oc->status[i], 1);
 }
 
 
@@ -502,6 +506,7 @@ ngx_http_s3_count_load(ngx_http_s3_count_table_t *table,
         load->in_flight += w->in_flight;
         load->calls += w->calls;
         load->waiting += w->waiting;
+        load->operations += w->operations;
         load->uploads += w->uploads;
         load->downloads += w->downloads;
     }

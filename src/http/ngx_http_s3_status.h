@@ -63,6 +63,7 @@ typedef struct {
     ngx_atomic_t     in_flight;
     ngx_atomic_t     calls;                          /* as s3_client_load_t */
     ngx_atomic_t     waiting;
+    ngx_atomic_t     operations;
     ngx_atomic_t     uploads;
     ngx_atomic_t     downloads;
 } ngx_http_s3_worker_count_t;

@@ -129,10 +129,10 @@ ngx_http_s3_json_store(ngx_http_s3_text_t *t, ngx_http_s3_subject_t *s)
     }
 
     ngx_http_s3_text(t, "\"workers\":{\"calls\":%uA,"
-                     "\"waiting_for_memory\":%uA,\"upload_bytes\":%uA,"
-                     "\"download_bytes\":%uA},\n",
-                     s->load.calls, s->load.waiting, s->load.uploads,
-                     s->load.downloads);
+                     "\"waiting_for_memory\":%uA,\"operations\":%uA,"
+                     "\"upload_bytes\":%uA,\"download_bytes\":%uA},\n",
+                     s->load.calls, s->load.waiting, s->load.operations,
+                     s->load.uploads, s->load.downloads);
 
     ngx_http_s3_json_requests(t, s);
 

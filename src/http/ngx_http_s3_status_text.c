@@ -279,8 +279,11 @@ ngx_http_s3_text_queues(ngx_http_s3_text_t *t,
         if (s->store && s->table) {
             ngx_http_s3_text(t,
                 "s3_worker_queue_length{store=\"%V\",queue=\"calls\"} %uA\n"
-                "s3_worker_queue_length{store=\"%V\",queue=\"memory\"} %uA\n",
-                &s->name, s->load.calls, &s->name, s->load.waiting);
+                "s3_worker_queue_length{store=\"%V\",queue=\"memory\"} %uA\n"
+                "s3_worker_queue_length{store=\"%V\",queue=\"operations\"} "
+                "%uA\n",
+                &s->name, s->load.calls, &s->name, s->load.waiting,
+                &s->name, s->load.operations);
         }
     }
 

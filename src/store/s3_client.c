@@ -258,6 +258,7 @@ s3_client_load(s3_client_t *c, s3_client_load_t *load)
 
     load->calls = c->nasks;
     load->waiting = 0;
+    load->operations = c->out_there;
     load->uploads = c->held[S3_BUDGET_UPLOADS];
     load->downloads = c->held[S3_BUDGET_DOWNLOADS];
 

@@ -73,6 +73,7 @@ int s3_client_status(s3_client_t *c, s3_status_t *status);
 typedef struct {
     unsigned         calls;          /* asked, not yet answered */
     unsigned         waiting;        /* uploads and downloads, for memory */
+    unsigned         operations;     /* with disks' and compute threads */
     size_t           uploads;        /* bytes reserved for them */
     size_t           downloads;
 } s3_client_load_t;

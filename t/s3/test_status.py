@@ -80,6 +80,21 @@ def operations(server):
     return status(server)["stores"][0]["requests"]["operations"]
 
 
+def requests(found):
+    return sum(op["requests"] for op in found.values())
+
+
+def ended(server, before, n, what=operations):
+    """Returns what was counted when n more requests have ended: an answer is
+    here before its request is counted."""
+
+    after = wait_for(lambda: (lambda now: now if requests(now)
+                              >= requests(before) + n else None)
+                     (what(server)), 20, f"{n} requests are not counted")
+    assert requests(after) == requests(before) + n, (before, after)
+    return after
+
+
 def samples(text):
     """{(name, frozenset of labels): value} of Prometheus' text."""
 
@@ -137,6 +152,7 @@ def since(before, after, operation):
 def server():
     with s3_server.Store(server=STATUS + ONE) as store:
         store.client().create_bucket(Bucket="bkt")
+        wait_for(lambda: "CreateBucket" in operations(store), 20)
         yield store
 
 
@@ -249,7 +265,7 @@ def test_by_operation_and_code(server):
     with pytest.raises(botocore.exceptions.ClientError):
         client.create_bucket(Bucket="bkt")
 
-    after = operations(server)
+    after = ended(server, before, 17)
 
     assert since(before, after, "PutObject")[:3] == ({"200": 2}, {}, 0)
     assert since(before, after, "HeadObject")[:3] == ({"200": 1}, {}, 0)
@@ -284,10 +300,12 @@ def test_refused(server):
     raw.once(server, "GET", "/bkt/a", access_key="NOBODY0000000000") \
         .is_error(403, "InvalidAccessKeyId")
     ask(server, "/bkt/a").is_error(403, "AccessDenied")
+    ended(server, before, 3)
     assert grown(refused) == {"auth": 3, "time": 0, "invalid": 0}
 
     raw.once(server, "GET", "/bkt/a", date="20200101T000000Z") \
         .is_error(403, "RequestTimeTooSkewed")
+    ended(server, before, 4)
     assert grown(refused) == {"auth": 3, "time": 1, "invalid": 0}
 
     raw.once(server, "GET", "/bkt", "torrents=1&session") \
@@ -304,7 +322,7 @@ def test_refused(server):
                           + b"a" * 60000 + b"\r\n\r\n")
         answer.is_error(400, "RequestHeaderSectionTooLarge")
 
-    after = operations(server)
+    after = ended(server, before, 7)
 
     assert since(before, after, "GetObject")[:2] == (
         {"403": 4},
@@ -312,6 +330,8 @@ def test_refused(server):
          "AccessDenied": 1, "RequestTimeTooSkewed": 1})
     assert since(before, after, "CreateSession")[:2] \
         == ({"501": 1}, {"NotImplemented": 1})
+
+    assert grown(refused) == {"auth": 3, "time": 1, "invalid": 2}
 
     codes, errors = since(before, after, "Unknown")[:2]
     assert codes == {"400": 2}
@@ -375,12 +395,7 @@ def test_bytes(server, size):
             counted["HeadObject"].request("HEAD", "/bkt/bytes")
             counted["ListBuckets"].request("GET", "/")
 
-        # a request is counted when its answer has gone
-
-        wait_for(lambda: since(before, operations(server),
-                               "ListBuckets")[0] == {"200": 2}, 10)
-
-        after = operations(server)
+        after = ended(server, before, 8)
 
         for what, c in counted.items():
             assert since(before, after, what)[3:] == (c.sent, c.received), \
@@ -396,38 +411,37 @@ def test_two_workers(server):
     """Whichever worker answers, all is counted, and any of them tells it."""
 
     before, lines = operations(server), len(server.access_lines())
+    conns, pids = [], set()
 
-    def some():
-        with raw.Connection(server) as conn:
-            for _ in range(10):
-                assert conn.request("HEAD", "/bkt").status == 200
+    def some(conn):
+        for _ in range(10):
+            assert conn.request("HEAD", "/bkt").status == 200
 
-    rounds = 0
+    with contextlib.ExitStack() as stack:
 
-    while True:
-        threads = [threading.Thread(target=some) for _ in range(8)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+        while len(pids) < 2:
+            assert len(conns) < 200, "all connections go to one worker"
 
-        rounds += 1
-        pids = {line.split()[-1] for line in server.access_lines()[lines:]
-                if " HeadBucket " in line}
-        if len(pids) == 2:
-            break
-        assert rounds < 50, "all connections go to one worker"
+            new = [stack.enter_context(raw.Connection(server))
+                   for _ in range(8)]
+            threads = [threading.Thread(target=some, args=(c,)) for c in new]
 
-    seen = set()
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
 
-    for _ in range(50):
-        n = wait_for(lambda: since(before, operations(server),
-                                   "HeadBucket")[0], 10)
-        assert n == {"200": 80 * rounds}
-        seen = {line.split()[-1] for line in server.access_lines()[lines:]
-                if '"GET /status ' in line}
-        if len(seen) == 2:
-            break
+            conns += new
+            ended(server, before, 10 * len(conns))
+            pids = {line.split()[-1]
+                    for line in server.access_lines()[lines:]
+                    if " HeadBucket " in line}
+
+        for conn in conns:
+            answer = conn.request("GET", "/status", signed=False)
+            one, = json.loads(answer.body)["stores"]
+            assert since(before, one["requests"]["operations"],
+                         "HeadBucket")[:2] == ({"200": 10 * len(conns)}, {})
 
 
 def histogram(found, name, operation):
@@ -445,6 +459,7 @@ def test_times(server):
     """A request that takes longer than another is counted above it: its body
     comes in two halves, 0.6 s apart."""
 
+    wait_for(lambda: in_flight(server) == 0, 20)
     before = metrics(server)
 
     with raw.Connection(server) as conn:
@@ -453,6 +468,10 @@ def test_times(server):
                          body_headers=[("Content-Length", 1000)],
                          payload=hashlib.sha256(body).hexdigest())
         conn.send(head + body[:500])
+
+        # its time runs; that passes, and no less
+
+        wait_for(lambda: in_flight(server) == 1, 20)
         time.sleep(0.6)
         conn.send(body[500:])
         assert conn.answer().status == 200
@@ -518,7 +537,7 @@ def test_under_way_and_canceled(server):
              == 0, 20)
 
     codes, errors, canceled, received, _ = \
-        since(before, operations(server), "PutObject")
+        since(before, ended(server, before, 3), "PutObject")
     assert sum(codes.values()) == 3
     assert canceled == 3 and errors == {}, (codes, errors)
     assert received >= 3_000_000
@@ -532,6 +551,7 @@ def test_reload_and_death():
         settled(store)
         client = store.client()
         client.create_bucket(Bucket="bkt")
+        wait_for(lambda: "CreateBucket" in operations(store), 20)
         before = operations(store)
 
         for _ in range(5):
@@ -542,8 +562,8 @@ def test_reload_and_death():
         for _ in range(7):
             client.head_bucket(Bucket="bkt")
 
-        wait_for(lambda: since(before, operations(store), "HeadBucket")[0]
-                 == {"200": 12}, 20)
+        after = ended(store, before, 12)
+        assert since(before, after, "HeadBucket")[0] == {"200": 12}
 
         wait_for(lambda: in_flight(store) == 0, 20)
         conn = half_put(store, "k")
@@ -706,23 +726,24 @@ def test_too_few_disks():
                          "minio_cluster_health_erasure_set_status") == 0
 
 
-def test_store_process_hangs(server):
+def test_store_process_hangs():
     """What it has told last is shown, with its age; the answer waits for
     nobody."""
 
-    settled(server)
-    manager, = server.manager_pids()
+    with s3_server.Store(server=STATUS) as store:
+        settled(store)
+        manager, = store.manager_pids()
 
-    os.kill(manager, signal.SIGSTOP)
-    try:
-        one = wait_for(lambda: (lambda s: s if s["age_ms"] > 1000 else None)
-                       (store_status(server)), 30)
-        assert one["quorum"]["members"] == 4
-        assert value(metrics(server), "s3_store_status_age_seconds") > 1
-    finally:
-        os.kill(manager, signal.SIGCONT)
+        os.kill(manager, signal.SIGSTOP)
+        try:
+            one = wait_for(lambda: (lambda s: s if s["age_ms"] > 1000
+                                    else None)(store_status(store)), 30)
+            assert one["quorum"]["members"] == 4
+            assert value(metrics(store), "s3_store_status_age_seconds") > 1
+        finally:
+            os.kill(manager, signal.SIGCONT)
 
-    wait_for(lambda: store_status(server)["age_ms"] < 1000, 30)
+        wait_for(lambda: store_status(store)["age_ms"] < 1000, 30)
 
 
 def test_nothing_to_run_on():
@@ -798,7 +819,11 @@ def test_one_of_several():
                              == len(s["disks"])
                              for s in status(store)["stores"]), 20)
 
-        before = status(store, "/of/second/")["stores"][0]["requests"]
+        def second(store):
+            one, = status(store, "/of/second/")["stores"]
+            return one["requests"]["operations"]
+
+        before = second(store)
         store.client(prefix="/second").list_buckets()
 
         both = status(store)
@@ -807,7 +832,7 @@ def test_one_of_several():
 
         one, = status(store, "/of/second/")["stores"]
         assert one["name"] == "second"
-        assert since(before["operations"], one["requests"]["operations"],
+        assert since(before, ended(store, before, 1, second),
                      "ListBuckets")[0] == {"200": 1}
 
         found = metrics(store)
@@ -834,9 +859,13 @@ def test_gateway():
 
         client = gateway.client()
         client.create_bucket(Bucket="bkt")
-        told = status(gateway)
-        assert told["stores"] == []
-        before = told["gateways"]["requests"]["operations"]
+        assert status(gateway)["stores"] == []
+
+        def counted(gateway):
+            return status(gateway)["gateways"]["requests"]["operations"]
+
+        wait_for(lambda: "CreateBucket" in counted(gateway), 20)
+        before = counted(gateway)
         behind = operations(upstream)
 
         body = os.urandom(9 * 1024 * 1024)
@@ -848,19 +877,16 @@ def test_gateway():
         with pytest.raises(botocore.exceptions.ClientError):
             client.get_object(Bucket="bkt", Key="none")
 
-        def after():
-            return status(gateway)["gateways"]["requests"]["operations"]
+        after = ended(gateway, before, 3, counted)
 
-        wait_for(lambda: since(before, after(), "GetObject")[0]
-                 == {"200": 1, "404": 1}, 20)
-
-        assert set(after()) <= {"ListBuckets", "CreateBucket", "PutObject",
-                                "GetObject"}
+        assert set(after) <= {"ListBuckets", "CreateBucket", "PutObject",
+                              "GetObject"}
         codes, errors, canceled, received, _ = \
-            since(before, after(), "PutObject")
+            since(before, after, "PutObject")
         assert (codes, errors, canceled) == ({"200": 1}, {}, 0)
         assert received >= len(body)
-        assert since(before, after(), "GetObject")[1] == {"NoSuchKey": 1}
+        assert since(before, after, "GetObject")[:2] \
+            == ({"200": 1, "404": 1}, {"NoSuchKey": 1})
 
         # that large a body has a record of its own, which was asked for
 
@@ -884,6 +910,7 @@ def test_minio_names(server):
     """The numbers under MinIO's names are those under ours."""
 
     client = server.client()
+    before = operations(server)
     client.put_object(Bucket="bkt", Key="minio", Body=b"x")
 
     upload = client.create_multipart_upload(Bucket="bkt", Key="n")
@@ -893,7 +920,7 @@ def test_minio_names(server):
     with pytest.raises(botocore.exceptions.ClientError):
         client.get_object(Bucket="bkt", Key="none")
 
-    wait_for(lambda: in_flight(server) == 0, 20)
+    ended(server, before, 4)
 
     one = settled(server)
     ours = metrics(server)
@@ -951,9 +978,12 @@ ADVICE = re.compile(
 def test_promtool(server):
     """Ours has nothing to be said against it."""
 
+    before = operations(server)
+
     with pytest.raises(botocore.exceptions.ClientError):
         server.client().get_object(Bucket="bkt", Key="none")
 
+    ended(server, before, 1)
     settled(server)
 
     assert promtool(ask(server, "/status/metrics").body) == (0, [])
@@ -1060,6 +1090,8 @@ def test_prometheus(tmp_path):
 
         for i in range(7):
             client.put_object(Bucket="bkt", Key=str(i), Body=b"x" * 1000)
+
+        wait_for(lambda: operations(store)["PutObject"]["requests"] == 7, 20)
 
         target = f"127.0.0.1:{store.port}"
 
