@@ -364,7 +364,7 @@ ngx_http_s3_text_disks(ngx_http_s3_text_t *t,
         { "s3_disk_errors_total", "counter",
           "Times the disk had to leave, or a worker had trouble with it" },
         { "s3_disk_timeouts_total", "counter",
-          "Times the disk had to leave because it was late" },
+          "Times of these that the disk was late" },
         { "s3_disk_operations", "gauge",
           "Operations of the store process that the disk has not answered" }
     };

@@ -713,6 +713,7 @@ s3_disk_suspect(s3_process_t *p, const uint8_t id[16], int error)
 
             } else {
                 p->disks[i].errors++;
+                p->disks[i].timeouts += (error == ETIMEDOUT);
             }
         }
     }
