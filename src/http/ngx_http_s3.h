@@ -58,6 +58,7 @@ typedef struct ngx_http_s3_payload_s   ngx_http_s3_payload_t;
 typedef struct ngx_http_s3_copy_s      ngx_http_s3_copy_t;
 typedef struct ngx_http_s3_gateway_s   ngx_http_s3_gateway_t;
 typedef struct ngx_http_s3_ask_s       ngx_http_s3_ask_t;
+typedef struct ngx_http_s3_counters_s  ngx_http_s3_counters_t;
 
 
 /* s3_store NAME { ... } */
@@ -71,6 +72,7 @@ typedef struct {
     ngx_uint_t                    line;
 
     s3_conf_t                     conf;
+    ngx_http_s3_counters_t       *counters;   /* NULL: nobody asks for them */
 
     /* of this process */
     s3_client_t                  *client;
@@ -97,6 +99,8 @@ typedef struct {
     ngx_array_t                   credentials;  /* ..._credentials_t * */
     ngx_uint_t                    gateways;     /* some location is one */
     ngx_int_t                     proxy_host;   /* variable's index */
+    ngx_uint_t                    status;       /* some location tells it */
+    ngx_http_s3_counters_t       *gateway_counters;
 
     ngx_path_t                   *runtime_path;
     ngx_path_t                   *state_path;
@@ -149,6 +153,11 @@ typedef struct {
     ngx_str_t                     health_name;
     ngx_http_s3_store_t          *health;     /* of s3_health */
     ngx_uint_t                    health_upstream;
+    ngx_uint_t                    status;     /* s3_status */
+    ngx_str_t                     status_name;
+    ngx_http_s3_store_t          *status_store;    /* NULL: of all */
+    ngx_http_s3_counters_t       *counters;   /* of requests here; NULL: they
+                                                 are not counted */
     ngx_http_s3_credentials_t    *credentials;
     ngx_str_t                     region;
     ngx_array_t                  *domains;    /* ngx_str_t, lower case */
@@ -253,6 +262,9 @@ struct ngx_http_s3_ctx_s {
 
     void                         *data;       /* the operation's */
 
+    ngx_msec_t                    first;      /* from the request's first
+                                                 byte to its answer's */
+
     unsigned                      parsed:1;
     unsigned                      authorized:1;
     unsigned                      own:1;      /* the answer is ours */
@@ -264,6 +276,7 @@ struct ngx_http_s3_ctx_s {
     unsigned                      cleanup:1;  /* handlers are installed */
     unsigned                      closed:1;   /* nothing resumes any more */
     unsigned                      error_sent:1;
+    unsigned                      answered:1; /* first is set */
 };
 
 
@@ -338,6 +351,31 @@ char *ngx_http_s3_merge_health(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
 ngx_int_t ngx_http_s3_health_path(ngx_str_t *uri, ngx_uint_t *live);
 ngx_int_t ngx_http_s3_health_send(ngx_http_request_t *r, const char *reason,
     s3_client_health_t *h);
+
+
+/*
+ * ngx_http_s3_status.c: the directive, and its store when all is read.
+ */
+char *ngx_http_s3_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_s3_merge_status(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
+    ngx_http_s3_loc_conf_t *conf);
+
+
+/*
+ * ngx_http_s3_counters.c.  counters: those of a store or (NULL) of gateways,
+ * made when there are none; NULL: no memory.  start, stop: in a worker; NULL
+ * is none.  begin: of a request, until it is freed; first: its answer begins;
+ * count: in the log phase.
+ */
+ngx_http_s3_counters_t *ngx_http_s3_counters(ngx_conf_t *cf,
+    ngx_http_s3_store_t *store);
+void ngx_http_s3_counters_start(ngx_http_s3_counters_t *counters,
+    ngx_log_t *log);
+void ngx_http_s3_counters_stop(ngx_http_s3_counters_t *counters);
+void ngx_http_s3_count_begin(ngx_http_request_t *r,
+    ngx_http_s3_counters_t *counters);
+void ngx_http_s3_count_first(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx);
+void ngx_http_s3_count(ngx_http_request_t *r);
 
 
 /*

@@ -719,6 +719,10 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
 
     conf->error_pages = clcf->error_pages;
 
+    if (conf->status || (prev->status && clcf->noname)) {
+        return ngx_http_s3_merge_status(cf, prev, conf);
+    }
+
     if (conf->gateway) {
         return ngx_http_s3_merge_gateway(cf, prev, conf);
     }
@@ -739,6 +743,7 @@ ngx_http_s3_merge_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
         conf->mount = prev->mount;
         conf->errors = prev->errors;
         conf->no_pages = prev->no_pages;
+        conf->counters = prev->counters;
 
         if (conf->no_pages && clcf->error_pages == prev->error_pages) {
             clcf->error_pages = NULL;
@@ -789,6 +794,7 @@ char *
 ngx_http_s3_check_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
     ngx_http_s3_loc_conf_t *conf, const char *directive)
 {
+    ngx_http_s3_main_conf_t   *mcf;
     ngx_http_core_srv_conf_t  *cscf;
     ngx_http_core_loc_conf_t  *clcf;
 
@@ -852,6 +858,15 @@ ngx_http_s3_check_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
 
     conf->errors = 1;
 
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_s3_module);
+
+    if (mcf->status) {
+        conf->counters = ngx_http_s3_counters(cf, conf->store);
+        if (conf->counters == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
     /*
      * Errors found before a location is (a bad request line, too large
      * headers) are answered with the server's configuration.
@@ -859,6 +874,7 @@ ngx_http_s3_check_location(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *prev,
 
     if (conf->mount.len == 1) {
         prev->errors = 1;
+        prev->counters = conf->counters;
     }
 
     return NGX_CONF_OK;

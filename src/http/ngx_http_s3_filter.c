@@ -77,6 +77,8 @@ ngx_http_s3_filter_header(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
     ngx_uint_t  status;
 
+    ngx_http_s3_count_first(r, ctx);
+
     status = r->headers_out.status;
 
     if (!ctx->own && ctx->error_chain == NULL

@@ -93,6 +93,8 @@ ngx_http_s3_preaccess_handler(ngx_http_request_t *r)
 
     ctx->parsed = 1;
 
+    ngx_http_s3_count_begin(r, lcf->counters);
+
     if (ngx_http_s3_parse(r, ctx, lcf) == S3_OK) {
 
         ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
@@ -306,6 +308,8 @@ ngx_http_s3_log_handler(ngx_http_request_t *r)
     u_char                  *p;
     ngx_str_t                line;
     ngx_http_s3_srv_conf_t  *scf;
+
+    ngx_http_s3_count(r);
 
     scf = ngx_http_get_module_srv_conf(r, ngx_http_s3_module);
 

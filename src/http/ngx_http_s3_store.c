@@ -93,7 +93,10 @@ ngx_http_s3_process_start(ngx_cycle_t *cycle)
 
     for (i = 0; i < mcf->stores.nelts; i++) {
         (void) ngx_http_s3_start_client(stores[i], cycle->log);
+        ngx_http_s3_counters_start(stores[i]->counters, cycle->log);
     }
+
+    ngx_http_s3_counters_start(mcf->gateway_counters, cycle->log);
 
     ngx_http_s3_credentials_start(mcf, cycle->log);
 
@@ -119,9 +122,13 @@ ngx_http_s3_process_stop(ngx_cycle_t *cycle)
 
     ngx_http_s3_running = NULL;
 
+    ngx_http_s3_counters_stop(mcf->gateway_counters);
+
     stores = mcf->stores.elts;
 
     for (i = 0; i < mcf->stores.nelts; i++) {
+
+        ngx_http_s3_counters_stop(stores[i]->counters);
 
         c = stores[i]->connection;
 

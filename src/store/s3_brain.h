@@ -17,6 +17,7 @@
  *     s3_scrub.c       shards are read and verified
  *     s3_damage.c      those that are damaged
  *     s3_repair.c      shards that are missing on members, or damaged
+ *     s3_report.c      what of all this others can see, and what is counted
  *
  * Everything but an operation's run handler is on the brain thread.
  */
@@ -35,6 +36,7 @@
 #include "s3_process.h"
 #include "s3_proto.h"
 #include "s3_shard.h"
+#include "s3_status.h"
 
 
 /* the lanes of a disk's pool here */
@@ -135,6 +137,9 @@ struct s3_drive_s {
     uint64_t               next_watch;
     uint64_t               next_scan;
     s3_scrub_t            *scrub;        /* s3_scrub.c's; may be NULL */
+    uint64_t               total;        /* bytes, as the last look found
+                                            them; 0: not known */
+    uint64_t               free;
 };
 
 
@@ -152,6 +157,10 @@ struct s3_disk_s {
     int                    error;        /* why it is out */
     int                    told;         /* as last logged */
     const char            *why;
+    const char            *dropped_for;  /* NULL: opened, or tried, since */
+    int                    dropped_error;
+    uint64_t               errors;       /* as s3_status.h has them */
+    uint64_t               timeouts;
 };
 
 
@@ -289,6 +298,11 @@ struct s3_process_s {
     unsigned               ndamage;
     uint64_t               damage_members;   /* slots, when last looked */
 
+    s3_status_page_t      *status_page;  /* NULL: nobody sees it */
+    s3_status_t           *status;       /* as last written */
+    s3_status_counts_t     counts;
+    uint64_t               next_report;
+
     _Atomic int            connected;
     _Atomic int            successor;
 };
@@ -318,7 +332,10 @@ void s3_drive_unref(s3_drive_t *drive);
 void s3_op_post(s3_op_t *op);
 void s3_orphans_finish(s3_process_t *p);
 void s3_disk_try(s3_disk_t *disk);
+/* why: a constant */
 void s3_disk_drop(s3_disk_t *disk, int error, const char *why);
+/* why a disk could not be opened, in words */
+const char *s3_disk_error_text(int error);
 void s3_disks_tick(s3_process_t *p);
 /* looks at the disk at once: somebody had trouble with it */
 void s3_disk_suspect(s3_process_t *p, const uint8_t id[16], int error);
@@ -400,11 +417,21 @@ int s3_damage_known(s3_process_t *p, const uint8_t id[16], unsigned slot);
 s3_damage_t *s3_damage_next(s3_process_t *p);
 /* written anew on slots, or no row has it any more */
 void s3_damage_done(s3_process_t *p, const uint8_t id[16], uint64_t slots);
+/* those in the list, for who watches */
+void s3_damage_count(s3_process_t *p);
 /* whether it was not stuck before */
 int s3_damage_stuck(s3_process_t *p, const uint8_t id[16]);
 
 /* s3_repair.c */
 void s3_repair_tick(s3_process_t *p);
+
+/* s3_report.c */
+void s3_report_start(s3_process_t *p);
+void s3_report_tick(s3_process_t *p);
+/* from the first of them on a count is known, and shown: add 0 to begin.
+ * add: of what only grows; set: of what is */
+void s3_count_add(s3_process_t *p, s3_count_e count, uint64_t n);
+void s3_count_set(s3_process_t *p, s3_count_e count, uint64_t n);
 
 
 #endif /* _S3_BRAIN_H_INCLUDED_ */

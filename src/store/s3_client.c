@@ -239,6 +239,37 @@ s3_client_health(s3_client_t *c, s3_client_health_t *h)
 }
 
 
+int
+s3_client_status(s3_client_t *c, s3_status_t *status)
+{
+    if (c->status == NULL) {
+        c->status = s3_status_map(c->conf->runtime, c->conf->name);
+    }
+
+    return c->status == NULL ? -1 : s3_status_read(c->status, status);
+}
+
+
+void
+s3_client_load(s3_client_t *c, s3_client_load_t *load)
+{
+    unsigned    i;
+    s3_link_t  *l;
+
+    load->calls = c->nasks;
+    load->waiting = 0;
+    load->operations = c->out_there;
+    load->uploads = c->held[S3_BUDGET_UPLOADS];
+    load->downloads = c->held[S3_BUDGET_DOWNLOADS];
+
+    for (i = 0; i < S3_BUDGET_LAST; i++) {
+        for (l = c->budgets[i].next; l != &c->budgets[i]; l = l->next) {
+            load->waiting++;
+        }
+    }
+}
+
+
 void
 s3_client_close(s3_client_t *c)
 {
@@ -291,6 +322,10 @@ s3_client_close(s3_client_t *c)
 
     if (c->page != NULL) {
         s3_page_unmap(c->page);
+    }
+
+    if (c->status != NULL) {
+        s3_status_unmap(c->status);
     }
 
     (void) close(c->timer);
@@ -922,6 +957,11 @@ s3_client_hello(s3_client_t *c, const s3_msg_t *msg, const uint8_t *p)
     if (c->page != NULL && atomic_load(&c->page->epoch) != epoch) {
         s3_page_unmap(c->page);
         c->page = NULL;
+    }
+
+    if (c->status != NULL) {
+        s3_status_unmap(c->status);
+        c->status = NULL;
     }
 
     if (c->page == NULL) {

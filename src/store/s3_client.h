@@ -16,6 +16,7 @@
 
 #include "s3_conf.h"
 #include "s3_record.h"
+#include "s3_status.h"
 
 
 typedef struct s3_client_s     s3_client_t;
@@ -63,6 +64,21 @@ typedef struct {
 } s3_client_health_t;
 
 void s3_client_health(s3_client_t *c, s3_client_health_t *h);
+
+/* What the store process wrote last, however long ago that is: 0, or -1 where
+ * it has written nothing that can be read. */
+int s3_client_status(s3_client_t *c, s3_status_t *status);
+
+/* What this worker has under way. */
+typedef struct {
+    unsigned         calls;          /* asked, not yet answered */
+    unsigned         waiting;        /* uploads and downloads, for memory */
+    unsigned         operations;     /* with disks' and compute threads */
+    size_t           uploads;        /* bytes reserved for them */
+    size_t           downloads;
+} s3_client_load_t;
+
+void s3_client_load(s3_client_t *c, s3_client_load_t *load);
 
 
 /*

@@ -311,6 +311,7 @@ struct s3_client_s {
 
     /* the set */
     s3_page_t            *page;
+    s3_status_page_t     *status;       /* NULL: nobody asked for it yet */
     s3_page_set_t         set;
     uint32_t              change;
     unsigned              has_set:1;

@@ -58,6 +58,10 @@ s3_damage_add(s3_process_t *p, const uint8_t id[16], unsigned slot)
         memcpy(d->shard_id, id, 16);
     }
 
+    if (!((d->slots >> slot) & 1)) {
+        s3_count_add(p, S3_COUNT_SHARDS_DAMAGED, 1);
+    }
+
     d->slots |= (uint64_t) 1 << slot;
     d->stuck = 0;
     p->repair_due = 1;
@@ -134,4 +138,20 @@ s3_damage_stuck(s3_process_t *p, const uint8_t id[16])
     d->stuck = 1;
 
     return 1;
+}
+
+
+void
+s3_damage_count(s3_process_t *p)
+{
+    unsigned  i, stuck;
+
+    stuck = 0;
+
+    for (i = 0; i < p->ndamage; i++) {
+        stuck += p->damage[i].stuck;
+    }
+
+    s3_count_set(p, S3_COUNT_DAMAGE_STUCK, stuck);
+    s3_count_set(p, S3_COUNT_DAMAGE_WAITING, p->ndamage - stuck);
 }

@@ -468,6 +468,7 @@ s3_drive_open_finish(s3_op_t *op)
 
     if (op->error) {
         disk->error = op->error;
+        disk->dropped_for = NULL;
 
         if (op->error == EWOULDBLOCK
             && p->now < p->started + p->conf.late)
@@ -480,11 +481,7 @@ s3_drive_open_finish(s3_op_t *op)
         if (disk->told != op->error) {
             disk->told = op->error;
             s3_log(p, 4, "disk \"%s\" is left out: %s", disk->path,
-                   op->error == EWOULDBLOCK
-                       ? "its lock is held by another process"
-                       : op->error == EBADMSG
-                             ? "its format file or index is damaged"
-                             : strerror(op->error));
+                   s3_disk_error_text(op->error));
         }
 
         return;
@@ -496,7 +493,25 @@ s3_drive_open_finish(s3_op_t *op)
     disk->error = 0;
     disk->told = 0;
     disk->behind = 0;
+    disk->dropped_for = NULL;
     p->recovery_due |= (p->state != S3_STORE_OK);
+}
+
+
+const char *
+s3_disk_error_text(int error)
+{
+    switch (error) {
+
+    case EWOULDBLOCK:
+        return "its lock is held by another process";
+
+    case EBADMSG:
+        return "its format file or index is damaged";
+
+    default:
+        return strerror(error);
+    }
 }
 
 
@@ -525,7 +540,12 @@ s3_disk_drop(s3_disk_t *disk, int error, const char *why)
     drive->disk = NULL;
     disk->error = error ? error : EIO;
     disk->told = disk->error;
+    disk->dropped_for = why;
+    disk->dropped_error = error;
+    disk->errors++;
+    disk->timeouts += (error == ETIMEDOUT);
     disk->next_try = p->now + S3_TRY_INTERVAL;
+    p->next_report = 0;
 
     s3_log(p, 4, "disk \"%s\" is dropped: %s%s%s", disk->path, why,
            error ? ": " : "", error ? strerror(error) : "");
@@ -602,12 +622,22 @@ s3_drive_there(s3_drive_t *drive)
 static void
 s3_drive_watch_run(s3_op_t *op)
 {
-    struct stat  st;
+    struct stat     st;
+    struct statvfs  sv;
 
     op->task.error = s3_drive_there(op->drive);
 
     if (op->task.error) {
         return;
+    }
+
+    /* for those who watch: what others' reserve leaves; no reason to drop it */
+
+    if (s3_door->fstatvfs(op->drive->root, &sv) == 0) {
+        op->flag = 1;
+        op->cursor = (uint64_t) sv.f_bavail * sv.f_frsize;
+        op->mask = (uint64_t) (sv.f_blocks - sv.f_bfree + sv.f_bavail)
+                   * sv.f_frsize;
     }
 
     /* emptied under us: what we have open is not on the disk any more */
@@ -635,7 +665,17 @@ s3_drive_watch_finish(s3_op_t *op)
     drive->watching = 0;
     drive->next_watch = drive->process->now + S3_WATCH_INTERVAL;
 
-    if (drive->disk == NULL || op->error == 0 || op->error == EAGAIN) {
+    if (drive->disk == NULL) {
+        return;
+    }
+
+    if (op->error == 0) {
+        drive->total = op->flag ? op->mask : 0;
+        drive->free = op->flag ? op->cursor : 0;
+        return;
+    }
+
+    if (op->error == EAGAIN) {
         return;
     }
 
@@ -673,6 +713,10 @@ s3_disk_suspect(s3_process_t *p, const uint8_t id[16], int error)
 
             if ((error == EIO || error == EROFS) && p->disks[i].member) {
                 s3_disk_drop(&p->disks[i], error, "a worker's write failed");
+
+            } else {
+                p->disks[i].errors++;
+                p->disks[i].timeouts += (error == ETIMEDOUT);
             }
         }
     }

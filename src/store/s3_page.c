@@ -32,7 +32,6 @@
 
 #define S3_PAGE_NAME     64        /* of a store: 32, and its suffix */
 #define S3_PAGE_TRIES    256
-#define S3_PAGE_WORDS    (sizeof(s3_page_set_t) / sizeof(uint64_t))
 
 
 _Static_assert(sizeof(s3_page_set_t) % sizeof(uint64_t) == 0,
@@ -42,13 +41,22 @@ _Static_assert(sizeof(s3_page_set_t) % sizeof(uint64_t) == 0,
 s3_page_t *
 s3_page_map(const char *runtime, const char *name)
 {
+    return s3_shared_map(runtime, name, "page", sizeof(s3_page_t),
+                         S3_PAGE_MAGIC);
+}
+
+
+void *
+s3_shared_map(const char *runtime, const char *name, const char *suffix,
+    size_t size, uint64_t magic)
+{
     int           fd, dir, err;
     char          file[S3_PAGE_NAME];
-    uint64_t      magic;
-    s3_page_t    *page;
+    void         *map;
+    uint64_t      found;
     struct stat   st;
 
-    if ((size_t) snprintf(file, sizeof(file), "%s.page", name)
+    if ((size_t) snprintf(file, sizeof(file), "%s.%s", name, suffix)
         >= sizeof(file))
     {
         errno = ENAMETOOLONG;
@@ -74,7 +82,7 @@ s3_page_map(const char *runtime, const char *name)
         goto failed;
     }
 
-    if (!S_ISREG(st.st_mode) || st.st_size > (off_t) sizeof(s3_page_t)) {
+    if (!S_ISREG(st.st_mode) || st.st_size > (off_t) size) {
         errno = EPROTO;
         goto failed;
     }
@@ -82,32 +90,31 @@ s3_page_map(const char *runtime, const char *name)
     /* allocated, not only long enough: a full file system would answer the
      * first store to a hole with SIGBUS.  Idempotent: many come at once */
 
-    err = posix_fallocate(fd, 0, sizeof(s3_page_t));
+    err = posix_fallocate(fd, 0, size);
     if (err) {
         errno = err;
         goto failed;
     }
 
-    page = mmap(NULL, sizeof(s3_page_t), PROT_READ|PROT_WRITE, MAP_SHARED,
-                fd, 0);
-    if (page == MAP_FAILED) {
+    map = mmap(NULL, size, PROT_READ|PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED) {
         goto failed;
     }
 
     (void) close(fd);
 
-    magic = 0;
+    found = 0;
 
-    if (!__atomic_compare_exchange_n(&page->magic, &magic, S3_PAGE_MAGIC, 0,
+    if (!__atomic_compare_exchange_n((uint64_t *) map, &found, magic, 0,
                                      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
-        && magic != S3_PAGE_MAGIC)
+        && found != magic)
     {
-        s3_page_unmap(page);
+        (void) munmap(map, size);
         errno = EPROTO;
         return NULL;
     }
 
-    return page;
+    return map;
 
 failed:
 
@@ -129,32 +136,39 @@ s3_page_unmap(s3_page_t *page)
 int
 s3_page_read(s3_page_t *page, s3_page_set_t *set, uint32_t *change)
 {
+    return s3_shared_read(&page->change, &page->set, set,
+                          sizeof(s3_page_set_t), change);
+}
+
+
+int
+s3_shared_read(_Atomic uint32_t *changes, const void *from, void *to,
+    size_t size, uint32_t *change)
+{
     size_t           i, n;
     uint32_t         before;
     uint64_t        *dst;
     const uint64_t  *src;
 
-    src = (const uint64_t *) &page->set;
-    dst = (uint64_t *) set;
+    src = from;
+    dst = to;
 
     for (n = 0; n < S3_PAGE_TRIES; n++) {
 
-        before = atomic_load_explicit(&page->change, memory_order_acquire);
+        before = atomic_load_explicit(changes, memory_order_acquire);
 
         if (before & 1) {
             (void) sched_yield();
             continue;
         }
 
-        for (i = 0; i < S3_PAGE_WORDS; i++) {
+        for (i = 0; i < size / sizeof(uint64_t); i++) {
             dst[i] = __atomic_load_n(&src[i], __ATOMIC_RELAXED);
         }
 
         atomic_thread_fence(memory_order_acquire);
 
-        if (atomic_load_explicit(&page->change, memory_order_relaxed)
-            == before)
-        {
+        if (atomic_load_explicit(changes, memory_order_relaxed) == before) {
             *change = before;
             return 0;
         }
@@ -167,24 +181,32 @@ s3_page_read(s3_page_t *page, s3_page_set_t *set, uint32_t *change)
 void
 s3_page_write(s3_page_t *page, const s3_page_set_t *set)
 {
+    s3_shared_write(&page->change, &page->set, set, sizeof(s3_page_set_t));
+}
+
+
+void
+s3_shared_write(_Atomic uint32_t *changes, void *to, const void *from,
+    size_t size)
+{
     size_t           i;
     uint32_t         change;
     uint64_t        *dst;
     const uint64_t  *src;
 
-    src = (const uint64_t *) set;
-    dst = (uint64_t *) &page->set;
+    src = from;
+    dst = to;
 
     /* odd also when the writer before died in the middle of it */
 
-    change = atomic_load_explicit(&page->change, memory_order_relaxed) | 1;
+    change = atomic_load_explicit(changes, memory_order_relaxed) | 1;
 
-    atomic_store_explicit(&page->change, change, memory_order_relaxed);
+    atomic_store_explicit(changes, change, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
 
-    for (i = 0; i < S3_PAGE_WORDS; i++) {
+    for (i = 0; i < size / sizeof(uint64_t); i++) {
         __atomic_store_n(&dst[i], src[i], __ATOMIC_RELAXED);
     }
 
-    atomic_store_explicit(&page->change, change + 1, memory_order_release);
+    atomic_store_explicit(changes, change + 1, memory_order_release);
 }

@@ -79,6 +79,20 @@ void s3_page_write(s3_page_t *page, const s3_page_set_t *set);
 
 
 /*
+ * What this is made of, for s3_status.h: RUNTIME/NAME.SUFFIX of size bytes,
+ * mapped, whose first eight are magic, errors as s3_page_map()'s; and a copy
+ * of size bytes (a multiple of 8) guarded by changes, which is odd while one
+ * writer writes.
+ */
+void *s3_shared_map(const char *runtime, const char *name,
+    const char *suffix, size_t size, uint64_t magic);
+int s3_shared_read(_Atomic uint32_t *changes, const void *from, void *to,
+    size_t size, uint32_t *change);
+void s3_shared_write(_Atomic uint32_t *changes, void *to, const void *from,
+    size_t size);
+
+
+/*
  * The collector unlinks only what died before every pin.  A worker stores the
  * sequence decided before it asks for an object's rows (oldest of those it
  * still reads; UINT64_MAX: none), sequentially consistent: either the

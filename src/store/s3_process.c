@@ -197,6 +197,8 @@ s3_brain_start(s3_process_t *p)
     p->set.state = S3_STORE_BUSY;
     s3_page_write(p->page, &p->set);
 
+    s3_report_start(p);
+
     rc = s3_set_record_read(p->conf.state, p->conf.name, &p->record);
 
     if (rc == 0) {
@@ -372,6 +374,7 @@ s3_brain_wait(s3_process_t *p, int ms)
 
     s3_orphans_finish(p);
     s3_graves_clear(p);
+    s3_report_tick(p);
 
     /* a round of catching up goes on at once, not at the next tick */
 

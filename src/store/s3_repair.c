@@ -1011,6 +1011,8 @@ s3_repair_answered(s3_question_t *q, s3_verdict_t *verdict)
     if (verdict->status == S3_STORE_OK) {
         r->repaired += __builtin_popcountll(q->commit.mask);
         s3_repair_damage_end(r, q->commit.mask);
+        s3_count_add(r->process, S3_COUNT_SHARDS_REPAIRED,
+                     __builtin_popcountll(q->commit.mask));
 
     } else if (verdict->status == S3_STORE_NO_SUCH_KEY) {
 

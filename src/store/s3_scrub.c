@@ -81,6 +81,7 @@ struct s3_scrub_s {
 
     unsigned              running:1;
     uint64_t              next;            /* ms; of the round */
+    uint64_t              counted;         /* bytes of the round */
     unsigned              nsuspects;
     uint8_t               suspects[S3_SCRUB_SUSPECTS][16];
 
@@ -679,6 +680,7 @@ static void
 s3_scrub_finish(s3_op_t *op)
 {
     char           name[33];
+    uint64_t       bytes;
     unsigned       slot;
     s3_disk_t     *disk;
     s3_scrub_t    *s;
@@ -721,6 +723,17 @@ s3_scrub_finish(s3_op_t *op)
         return;
     }
 
+    /* the thread's: it is not running */
+
+    bytes = s->progress.bytes;
+
+    if (bytes < s->counted) {
+        s->counted = 0;                          /* another round */
+    }
+
+    s3_count_add(p, S3_COUNT_SCRUB_BYTES, bytes - s->counted);
+    s->counted = bytes;
+
     switch (op->status) {
 
     case S3_SCRUB_WAIT:
@@ -728,6 +741,7 @@ s3_scrub_finish(s3_op_t *op)
         break;
 
     case S3_SCRUB_ROUND:
+        s3_count_add(p, S3_COUNT_SCRUB_ROUNDS, 1);
         s->next = p->now + S3_SCRUB_IDLE;
         s3_log(p, 6, "disk \"%s\" is scrubbed: %" PRIu64 " shards of %" PRIu64
                " bytes, %" PRIu64 " of them damaged", disk->path,

@@ -3,8 +3,10 @@ right bytes, and the shard is written anew, byte for byte what it was; what
 cannot be healed is left alone until it can."""
 
 import contextlib
+import json
 import os
 import re
+import urllib.request
 
 import pytest
 
@@ -106,7 +108,9 @@ def scrubbed():
     servers = []
 
     def make(how):
-        server = s3_server.Store(disks=4, parity=2, http=f"s3_scrub {how};")
+        server = s3_server.Store(
+            disks=4, parity=2, http=f"s3_scrub {how};",
+            server="location = /status { s3_status; }")
         servers.append(server)
         server.start()
         server.client().create_bucket(Bucket=BUCKET)
@@ -120,6 +124,12 @@ def scrubbed():
         for server in servers:
             server.stop(check=False)
             server.remove()
+
+
+def status(store):
+    with urllib.request.urlopen(
+            f"http://127.0.0.1:{store.port}/status") as answer:
+        return json.load(answer)["stores"][0]["counts"]
 
 
 def rounds(store):
@@ -174,6 +184,15 @@ def test_scrub_repairs(scrubbed):
     s3.complete_multipart_upload(**name, MultipartUpload={"Parts": parts})
     assert s3.get_object(Bucket=BUCKET,
                          Key="parts")["Body"].read() == 2 * body
+
+    # it is counted
+
+    counts = s3_server.wait_for(
+        lambda: (c := status(store))["damage_waiting"] == 0 and c, HEALED)
+    assert counts["damage_stuck"] == 0
+    assert counts["shards_damaged"] == counts["shards_repaired"] \
+        == len(damaged)
+    assert counts["scrub_bytes"] > 0 and counts["scrub_rounds"] > 0
 
     # and then there is nothing to do
 
@@ -323,6 +342,8 @@ def test_too_much_is_damaged(scrubbed):
         poll("it is said", lambda: f"shard {name} cannot be repaired now"
              in store.log(), HEALED)
         wait_round(store)
+        poll("it is counted", lambda: status(store)["damage_stuck"] == 1,
+             HEALED)
 
         answers = [client.get(BUCKET, key) for key in ("key", "other")]
         assert sorted(a.status for a in answers)[0] == 200

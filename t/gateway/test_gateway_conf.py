@@ -233,6 +233,14 @@ BAD = {
     "health where objects are": (
         http(within(f"s3_gateway on; s3_health; {PASS}")),
         "s3_health", ["s3_gateway", "location of its own"]),
+
+    "status where objects are": (
+        http(within(f"s3_gateway on; s3_status; {PASS}")),
+        "s3_status", ["s3_gateway", "location of its own"]),
+
+    "status where health is": (
+        http(within(f"s3_status; s3_health; {PASS}", "= /healthz")),
+        "s3_status", ["s3_health", "location of its own"]),
 }
 
 
@@ -326,6 +334,8 @@ s3_gateway_buffer    0;
     http(within(f"s3_gateway off; {PASS}"), creds="", name=""),
     http(within(f"s3_health; {PASS}", "= /healthz")),
     http(within(f"s3_health; {PASS}", "~ ^/minio/health/")),
+    http(within(f"s3_gateway on; {PASS}"),
+         more="server { listen 127.0.0.1:2; location / { s3_status; } }"),
     http(within(f"""s3_gateway on; {PASS}
         limit_except GET {{ deny all; }}
         if ($arg_x) {{ set $y 1; }}""")),

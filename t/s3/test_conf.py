@@ -189,6 +189,43 @@ BAD = {
                       "proxy_pass http://127.0.0.1:1; }"),
         "s3_health", ["proxy_pass", "location of its own"]),
 
+    "status of a store never defined": (
+        http(location=SERVE + "\nlocation = /status { s3_status other; }"),
+        "s3_status", ['"other" is not defined', "s3_store other"]),
+
+    "status of two stores": (
+        http(location="location = /status { s3_status main other; }"),
+        "s3_status", ["invalid number of arguments"]),
+
+    "status twice": (
+        http(location="location = /status { s3_status; s3_status main; }"),
+        "s3_status", ["is duplicate"]),
+
+    "status where something is served": (
+        http(location="location / { s3_serve main; s3_status; }"),
+        "s3_status", ["s3_serve", "location of its own"]),
+
+    "served where status is": (
+        http(location="location / { s3_status; s3_serve main; }"),
+        "s3_status", ["location of its own"]),
+
+    "status where something would be served": (
+        http(location="location / { s3_status; "
+                      "proxy_pass http://127.0.0.1:1; }"),
+        "s3_status", ["proxy_pass", "location of its own"]),
+
+    "status and health": (
+        http(location="location / { s3_health main; s3_status; }"),
+        "s3_status", ["location of its own"]),
+
+    "health and status": (
+        http(location="location / { s3_status; s3_health main; }"),
+        "s3_status", ["location of its own"]),
+
+    "status of nothing": (
+        http(store="", creds="", location="location / { s3_status; }"),
+        "s3_status", ["no store", "no gateway", "s3_store NAME"]),
+
     "domain with a port": (
         http(more="s3_domain s3.example.com:80;"),
         "s3_domain", ["leave out scheme, port"]),
@@ -491,6 +528,12 @@ def test_limit_except_and_if(nginx):
         s3_health main;
         limit_except GET { deny all; }
         if ($arg_x) { set $y 1; }
+    }
+    location /status/ {
+        s3_status;
+        limit_except GET { deny all; }
+        if ($arg_x) { set $y 1; }
+        location /status/s3/ { s3_serve main; }
     }"""))
 
     assert ok, text

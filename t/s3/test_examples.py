@@ -139,6 +139,10 @@ class Host:
                           rf"listen 127.0.0.1:{self.port} \1", text)
         assert 1 <= n <= 2
 
+        status, = s3_server.free_ports(1)
+        text = text.replace("listen 127.0.0.1:9100;",
+                            f"listen 127.0.0.1:{status};")
+
         module = "modules/ngx_http_s3_module.so"
         assert text.count(module) == 1
         text = text.replace(module, str(s3_server.module_path()))
@@ -584,6 +588,7 @@ SAMPLES = {
     "s3_serve": "s3_serve main;",
     "s3_domain": "s3_domain s3.example.com;",
     "s3_health": "s3_health main;",
+    "s3_status": "s3_status;",
     "s3_credentials": "s3_credentials keys.jsonl refresh=5s;",
 }
 
@@ -601,7 +606,8 @@ def test_directive_in_context(tmp_path, name, context):
     keys = "" if (name, context) == ("s3_credentials", "http") \
         else "s3_credentials keys.jsonl;"
     serve = "" if (name, context) in (("s3_serve", "location"),
-                                      ("s3_health", "location")) \
+                                      ("s3_health", "location"),
+                                      ("s3_status", "location")) \
         else "s3_serve main;"
 
     (tmp_path / "logs").mkdir()
