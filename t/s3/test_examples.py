@@ -139,9 +139,9 @@ class Host:
                           rf"listen 127.0.0.1:{self.port} \1", text)
         assert 1 <= n <= 2
 
-        status, = s3_server.free_ports(1)
+        self.status_port, = s3_server.free_ports(1)
         text = text.replace("listen 127.0.0.1:9100;",
-                            f"listen 127.0.0.1:{status};")
+                            f"listen 127.0.0.1:{self.status_port};")
 
         module = "modules/ngx_http_s3_module.so"
         assert text.count(module) == 1
@@ -380,6 +380,19 @@ def run_example(example, upstream):
                 assert answer.status == 200
                 assert answer.read().startswith(b"ok")
                 plain.close()
+
+            if "s3_status;" in host.conf.read_text():
+                for path, word in (("/metrics", b"s3_requests_total{"),
+                                   ("/minio/v2/metrics/cluster",
+                                    b"minio_s3_requests_total{"),
+                                   ("/", b'"disks":[')):
+                    plain = http.client.HTTPConnection(
+                        "127.0.0.1", host.status_port, timeout=30)
+                    plain.request("GET", path)
+                    answer = plain.getresponse()
+                    assert answer.status == 200
+                    assert word in answer.read()
+                    plain.close()
 
             domain = re.search(r"s3_domain (\S+);", host.conf.read_text())
 

@@ -1,5 +1,6 @@
 """s3_status: what is counted and shown, as JSON, for Prometheus, and under
-MinIO's names; promtool and a real Prometheus read it."""
+MinIO's names; promtool and a real Prometheus read it.  What a reload keeps is
+in test_status_reload.py."""
 
 import contextlib
 import hashlib
@@ -543,46 +544,6 @@ def test_under_way_and_canceled(server):
     assert received >= 3_000_000
 
 
-def test_reload_and_death():
-    """Counts go on over a reload; what a killed worker had under way ends
-    with it."""
-
-    with s3_server.Store(server=STATUS) as store:
-        settled(store)
-        client = store.client()
-        client.create_bucket(Bucket="bkt")
-        wait_for(lambda: "CreateBucket" in operations(store), 20)
-        before = operations(store)
-
-        for _ in range(5):
-            client.head_bucket(Bucket="bkt")
-
-        store.reload()
-
-        for _ in range(7):
-            client.head_bucket(Bucket="bkt")
-
-        after = ended(store, before, 12)
-        assert since(before, after, "HeadBucket")[0] == {"200": 12}
-
-        wait_for(lambda: in_flight(store) == 0, 20)
-        conn = half_put(store, "k")
-        wait_for(lambda: in_flight(store) == 1, 20)
-
-        workers = store.worker_pids(old=True)
-        for pid in workers:
-            os.kill(pid, signal.SIGKILL)
-
-        wait_for(lambda: len(store.worker_pids()) == 2
-                 and not set(store.worker_pids()) & set(workers), 20)
-        wait_for(lambda: in_flight(store) == 0, 20)
-        assert since(before, operations(store), "HeadBucket")[0] \
-            == {"200": 12}
-        conn.close()
-
-        store.stop(allow=(r"exited on signal 9",))
-
-
 # ---- disks
 
 def disk(one, path):
@@ -675,21 +636,13 @@ def test_disk_is_away():
         settled(store, 4)
         d = disk(store_status(store), gone)
         assert (d["state"], d["reason"]) == ("member", None)
-        errors = d["errors"]
-        assert errors >= 1
+        assert d["errors"] >= 1
 
-        # the shard that it missed; and what was counted stays
+        # the shard that it missed
 
         wait_for(lambda: store_status(store)["counts"]["shards_repaired"]
                  == 1, 30)
         assert value(metrics(store), "s3_store_shards_repaired_total") == 1
-
-        managers = store.manager_pids()
-        store.reload()
-        wait_for(lambda: not set(store.manager_pids()) & set(managers), 30)
-        one = settled(store, 4)
-        assert disk(one, gone)["errors"] >= errors
-        assert one["counts"]["shards_repaired"] == 1
 
 
 def test_nobody_invents(server):
