@@ -1032,11 +1032,13 @@ s3_index_garbage(s3_index_t *index, uint64_t until, uint64_t slots,
 }
 
 
-/* the shards of one table that lack a slot, in the order of their ids */
+/* the shards of one table that the statement finds, in the order of their
+ * ids */
 
 static int
-s3_index_table_holes(s3_index_t *index, s3_table_e table, uint64_t slots,
-    s3_slice_t after, s3_shard_row_t *rows, unsigned max, unsigned *n)
+s3_index_table_shards(s3_index_t *index, s3_table_e table, s3_sql_e sql,
+    uint64_t slots, s3_slice_t after, s3_shard_row_t *rows, unsigned max,
+    unsigned *n)
 {
     int              rc, err, part;
     s3_value_t       row[S3_COLUMNS_MAX];
@@ -1046,8 +1048,7 @@ s3_index_table_holes(s3_index_t *index, s3_table_e table, uint64_t slots,
     part = table == S3_TABLE_PART;
     *n = 0;
 
-    stmt = s3_index_stmt(index, part ? S3_SQL_PART_HOLES : S3_SQL_HOLES,
-                         &err);
+    stmt = s3_index_stmt(index, sql, &err);
     if (stmt == NULL) {
         return err;
     }
@@ -1103,9 +1104,10 @@ s3_index_table_holes(s3_index_t *index, s3_table_e table, uint64_t slots,
 }
 
 
-int
-s3_index_holes(s3_index_t *index, uint64_t slots, const uint8_t *after,
-    s3_shard_row_t *rows, unsigned max, unsigned *n)
+static int
+s3_index_shards(s3_index_t *index, s3_sql_e data, s3_sql_e parts,
+    uint64_t slots, const uint8_t *after, s3_shard_row_t *rows, unsigned max,
+    unsigned *n)
 {
     int              err;
     unsigned         i, j, ndata, nparts;
@@ -1135,12 +1137,12 @@ s3_index_holes(s3_index_t *index, uint64_t slots, const uint8_t *after,
     ndata = 0;
     nparts = 0;
 
-    err = s3_index_table_holes(index, S3_TABLE_DATA, slots, from, both, max,
-                               &ndata);
+    err = s3_index_table_shards(index, S3_TABLE_DATA, data, slots, from, both,
+                                max, &ndata);
 
     if (err == 0) {
-        err = s3_index_table_holes(index, S3_TABLE_PART, slots, from,
-                                   both + max, max, &nparts);
+        err = s3_index_table_shards(index, S3_TABLE_PART, parts, slots, from,
+                                    both + max, max, &nparts);
     }
 
     err = s3_index_read_end(index, err);
@@ -1161,4 +1163,22 @@ s3_index_holes(s3_index_t *index, uint64_t slots, const uint8_t *after,
     free(both);
 
     return err;
+}
+
+
+int
+s3_index_holes(s3_index_t *index, uint64_t slots, const uint8_t *after,
+    s3_shard_row_t *rows, unsigned max, unsigned *n)
+{
+    return s3_index_shards(index, S3_SQL_HOLES, S3_SQL_PART_HOLES, slots,
+                           after, rows, max, n);
+}
+
+
+int
+s3_index_marked(s3_index_t *index, uint64_t slots, const uint8_t *after,
+    s3_shard_row_t *rows, unsigned max, unsigned *n)
+{
+    return s3_index_shards(index, S3_SQL_MARKED, S3_SQL_PART_MARKED, slots,
+                           after, rows, max, n);
 }
