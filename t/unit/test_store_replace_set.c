@@ -568,7 +568,6 @@ test_replace_two_lost(void **state)
     file(set, 0, "replace", "0");
     file(set, 3, "replace", "3\n");
     assert_true(s3_set_whole(set, 20000));
-    put_all(set, 50);
     assert_true(s3_set_repaired(set, NSIZES - NINLINE, 20000));
 
     /* all data came from the two that were left: now they go */
@@ -576,7 +575,8 @@ test_replace_two_lost(void **state)
     s3_set_away(set, 1);
     s3_set_away(set, 2);
     assert_true(s3_set_state(set, S3_STORE_READ_ONLY, 5000));
-    get_all(set, 50);
+    wait_readable(set, 1);
+    get_all(set, 1);
     s3_set_back(set, 1);
     s3_set_back(set, 2);
     assert_true(s3_set_whole(set, 20000));
