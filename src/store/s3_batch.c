@@ -733,6 +733,9 @@ s3_batch_committed(s3_batch_t *b)
                     p->since[slot] = 0;
                     p->generation_due = 1;        /* dropped since */
 
+                } else if (s3_vacant(disk)) {
+                    disk->dropped = 0;
+
                 } else if (p->since[slot] == 0) {
                     p->since[slot] = b->position.generation;
                     disk->dropped = 0;

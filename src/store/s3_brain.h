@@ -12,6 +12,9 @@
  *     s3_form.c        which disks are of the set; forming one
  *     s3_recovery.c    who is current, opening a generation
  *     s3_catchup.c     bringing a disk forward
+ *     s3_copy.c        a fresh copy of the index: disks that can't be brought
+ *                      forward, and new ones in the place of those lost
+ *     s3_vacant.c      masks of a disk that took a lost one's place
  *     s3_batch.c       commits: decide, prepare, commit, answer
  *     s3_keeper.c      after commits: renames, garbage, sessions
  *     s3_scrub.c       shards are read and verified
@@ -63,6 +66,7 @@ typedef struct s3_conn_s       s3_conn_t;
 typedef struct s3_question_s   s3_question_t;
 typedef struct s3_batch_s      s3_batch_t;
 typedef struct s3_catchup_s    s3_catchup_t;
+typedef struct s3_copy_s       s3_copy_t;
 typedef struct s3_repair_s     s3_repair_t;
 typedef struct s3_scrub_s      s3_scrub_t;
 
@@ -121,6 +125,11 @@ struct s3_drive_s {
     s3_index_t            *writer;
     s3_index_t            *reader;
     s3_index_t            *house;
+    s3_index_t            *copied;       /* a copy's reader (house lane) */
+    s3_index_t            *fresh;        /* a copy's, still being made
+                                            (writer lane) */
+    s3_vfs_t              *fresh_vfs;
+    int                    fresh_dir;
     dev_t                  dev;
     ino_t                  ino;
     _Atomic int            lanes;        /* still to close */
@@ -129,6 +138,8 @@ struct s3_drive_s {
     s3_format_t            format;
     int                    has_format;
     int                    empty;
+    int                    asked;        /* to take a lost disk's place */
+    int                    asked_slot;   /* -1: none was named */
     s3_position_t          position;
     unsigned               open:1;
     unsigned               opening:1;
@@ -152,8 +163,11 @@ struct s3_disk_s {
     unsigned               member:1;
     unsigned               dropped:1;    /* by this process, since it was a
                                             member last: starts anew */
-    unsigned               behind:1;     /* forked or lost: stays out */
+    unsigned               behind:1;     /* forked, or away for too long:
+                                            it needs a copy; or unknown */
+    int                    home;         /* the slot it had last, or -1 */
     uint64_t               next_try;
+    uint64_t               next_copy;    /* after one that failed */
     int                    error;        /* why it is out */
     int                    told;         /* as last logged */
     const char            *why;
@@ -280,6 +294,10 @@ struct s3_process_s {
     size_t                 queued_bytes;
     s3_batch_t            *batch;
     s3_catchup_t          *catchup;
+    s3_copy_t             *copy;
+    s3_drive_t            *vacant;       /* whose masks are being voided */
+    uint8_t                void_after[16];
+    uint64_t               next_void;
     s3_repair_t           *repair;
 
     uint64_t               next_tick;
@@ -366,6 +384,20 @@ void s3_catchup_tick(s3_process_t *p);
 s3_catchup_t *s3_catchup_start(s3_process_t *p, s3_disk_t *disk,
     s3_disk_t *source);
 void s3_catchup_round(s3_catchup_t *c, int last);
+
+/* s3_copy.c */
+void s3_copy_tick(s3_process_t *p);
+/* it ends without a copy, soon; where it has come too far the disk leaves */
+void s3_copy_stop(s3_process_t *p);
+/* on the disk's threads: what a copy has open */
+void s3_copy_close(s3_drive_t *drive);
+/* and what one that was cut has left behind; 0 or errno */
+int s3_copy_clean(s3_drive_t *drive);
+
+/* s3_vacant.c */
+/* whether it is a member whose shards do not count yet */
+int s3_vacant(const s3_disk_t *disk);
+void s3_void_tick(s3_process_t *p);
 
 /* s3_batch.c */
 void s3_batch_start(s3_process_t *p);

@@ -134,8 +134,9 @@ s3_catchup_tick(s3_process_t *p)
 
         if (c->failed == EPROTO && c->drive->disk) {
             disk->behind = 1;
-            s3_log(p, 4, "disk \"%s\" stays out: its generation %lu, "
-                   "sequence %lu is not in the history of the others",
+            s3_log(p, 4, "disk \"%s\" is out until it has a copy of the "
+                   "index: its generation %lu, sequence %lu is not in the "
+                   "history of the others",
                    disk->path, (unsigned long) c->position.generation,
                    (unsigned long) c->position.sequence);
 

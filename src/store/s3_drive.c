@@ -75,6 +75,7 @@ s3_drive_create(s3_disk_t *disk, s3_process_t *p)
     drive->disk = disk;
     drive->refs = 1;
     drive->root = -1;
+    drive->fresh_dir = -1;
     LIST_INIT(&drive->ops);
 
     return drive;
@@ -340,6 +341,7 @@ s3_drive_open_run(s3_op_t *op)
     if (rc == ENOENT) {
         drive->has_format = 0;
         drive->empty = (s3_format_empty(drive->root) == 0);
+        drive->asked = s3_format_asked(drive->root, &drive->asked_slot);
         return;
     }
 
@@ -436,6 +438,8 @@ s3_drive_release(s3_drive_t *drive)
         s3_index_close(drive->house);
         drive->house = NULL;
     }
+
+    s3_copy_close(drive);
 
     if (drive->vfs) {
         s3_vfs_destroy(drive->vfs);
@@ -631,6 +635,12 @@ s3_drive_watch_run(s3_op_t *op)
         return;
     }
 
+    if (op->flag) {
+        op->flag = s3_format_asked(op->drive->root, &op->status)
+                   && s3_format_empty(op->drive->root) == 0;
+        return;
+    }
+
     /* for those who watch: what others' reserve leaves; no reason to drop it */
 
     if (s3_door->fstatvfs(op->drive->root, &sv) == 0) {
@@ -666,6 +676,13 @@ s3_drive_watch_finish(s3_op_t *op)
     drive->next_watch = drive->process->now + S3_WATCH_INTERVAL;
 
     if (drive->disk == NULL) {
+        return;
+    }
+
+    if (op->error == 0 && !drive->has_format) {
+        drive->asked = op->flag;
+        drive->asked_slot = op->status;
+        drive->empty |= op->flag;
         return;
     }
 
@@ -778,6 +795,7 @@ s3_disks_tick(s3_process_t *p)
             watch = s3_op_create(drive, S3_LANE_WATCH, s3_drive_watch_run,
                                  s3_drive_watch_finish, NULL);
             watch->late = 1;
+            watch->flag = !drive->has_format;
             s3_op_post(watch);
         }
     }

@@ -56,14 +56,26 @@ s3_adopt(s3_process_t *p)
             continue;
         }
 
+        if (disk->drive->has_format && disk->drive->format.copying) {
+            continue;                /* s3_copy.c */
+        }
+
         if (!disk->drive->has_format) {
             empty += disk->drive->empty;
+
+            if (disk->drive->empty && disk->drive->asked && p->has_set) {
+                continue;            /* s3_copy.c */
+            }
 
             if (disk->why == NULL && (p->has_set || !disk->drive->empty)) {
                 disk->why = disk->drive->empty
                                 ? "is empty: not mounted?"
                                 : "is not empty and has no format file";
-                s3_log(p, 4, "disk \"%s\" %s", disk->path, disk->why);
+                s3_log(p, 4, "disk \"%s\" %s%s", disk->path, disk->why,
+                       disk->drive->empty
+                           ? " (a new disk in a lost one's place needs a "
+                             "file \"" S3_REPLACE_FILE "\" in it)"
+                           : "");
             }
 
             continue;
@@ -123,7 +135,7 @@ s3_adopt(s3_process_t *p)
         }
 
         if (disk->drive == NULL || !disk->drive->open
-            || !disk->drive->has_format)
+            || !disk->drive->has_format || disk->drive->format.copying)
         {
             continue;
         }
@@ -156,6 +168,7 @@ s3_adopt(s3_process_t *p)
         }
 
         disk->slot = f->slot;
+        disk->home = f->slot;
         disk->why = NULL;
         n++;
     }
@@ -295,13 +308,14 @@ formed:
         disk = &p->disks[i];
 
         if (disk->drive == NULL || !disk->drive->open
-            || !disk->drive->has_format
+            || !disk->drive->has_format || disk->drive->format.copying
             || memcmp(disk->drive->format.set_id, p->set_id, 16) != 0)
         {
             continue;
         }
 
         disk->slot = disk->drive->format.slot;
+        disk->home = disk->slot;
 
         if (disk->drive->format.formed) {
             continue;

@@ -6,8 +6,11 @@
  *      "disk":"<32 hex digits>","slot":0,"disks":4,"parity":2,
  *      "state":"formed","crc32c":"<8 hex digits>"}
  *
- * state is "forming" until all disks of the set are synced.  STATE/NAME.json,
- * the record off the disks, likewise:
+ * state is "forming" until all disks of the set are synced.  That of a disk
+ * that takes a lost one's place is "copying" until it has an index, then
+ * "vacant" until no mask in the index says any more that the lost disk's
+ * shards are there, then "formed".  STATE/NAME.json, the record off the disks,
+ * likewise:
  *
  *     {"format":"s3_store set","version":1,"set":"<32 hex digits>",
  *      "parity":2,"disks":["<32 hex digits>", ...],"crc32c":"..."}
@@ -87,6 +90,13 @@ s3_format_read(int root, s3_format_t *f)
     if (strcmp(state, "formed") == 0) {
         f->formed = 1;
 
+    } else if (strcmp(state, "copying") == 0) {
+        f->copying = 1;
+
+    } else if (strcmp(state, "vacant") == 0) {
+        f->formed = 1;
+        f->vacant = 1;
+
     } else if (strcmp(state, "forming") != 0) {
         goto done;
     }
@@ -122,7 +132,9 @@ s3_format_write(int root, const s3_format_t *f)
                      "slot", (int) f->slot,
                      "disks", (int) f->ndisks,
                      "parity", (int) f->parity,
-                     "state", f->formed ? "formed" : "forming");
+                     "state", f->copying ? "copying"
+                              : f->vacant ? "vacant"
+                              : f->formed ? "formed" : "forming");
     if (json == NULL) {
         return ENOMEM;
     }
@@ -182,7 +194,9 @@ s3_format_leftover(int root, const char *name)
 {
     int  fd, n, err;
 
-    if (strcmp(name, "format.new") == 0) {
+    if (strcmp(name, "format.new") == 0
+        || strcmp(name, S3_REPLACE_FILE) == 0)
+    {
         return 0;
     }
 
@@ -218,6 +232,53 @@ s3_format_any(void *data, const char *name)
     int *n = data;
 
     *n = 1;
+
+    return 1;
+}
+
+
+int
+s3_format_asked(int root, int *slot)
+{
+    int          fd, n;
+    char         text[8];
+    ssize_t      len;
+    struct stat  st;
+
+    *slot = -1;
+
+    fd = s3_door->openat(root, S3_REPLACE_FILE,
+                         O_RDONLY|O_NOFOLLOW|O_NONBLOCK|O_CLOEXEC, 0);
+    if (fd == -1) {
+        return 0;
+    }
+
+    len = -1;
+
+    if (s3_door->fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        len = s3_door->pread(fd, text, sizeof(text) - 1, 0);
+    }
+
+    (void) s3_door->close(fd);
+
+    if (len == -1) {
+        return 0;
+    }
+
+    text[len] = '\0';
+
+    if (text[strspn(text, " \n")] == '\0') {
+        return 1;
+    }
+
+    *slot = S3_MAX_DISKS;
+    n = 0;
+
+    if (sscanf(text, " %2u %n", (unsigned *) slot, &n) != 1
+        || text[n] != '\0' || *slot > S3_MAX_DISKS)
+    {
+        *slot = S3_MAX_DISKS;
+    }
 
     return 1;
 }

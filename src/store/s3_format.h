@@ -21,7 +21,11 @@ typedef struct {
     unsigned      ndisks;
     unsigned      parity;
     int           formed;        /* 0: forming: others may not be
-                                    synced yet */
+                                    synced yet; or copying */
+    int           copying;       /* takes a lost disk's place: its index is
+                                    not whole */
+    int           vacant;        /* does: masks may still say that the lost
+                                    disk's shards are there */
 } s3_format_t;
 
 
@@ -30,9 +34,18 @@ typedef struct {
 int s3_format_read(int root, s3_format_t *f);
 /* writes, syncs, renames, syncs; makes data/ and tmp/ before */
 int s3_format_write(int root, const s3_format_t *f);
-/* whether the directory is empty but for lost+found and what an interrupted
- * s3_format_write() leaves: 0, ENOTEMPTY, errno */
+/* whether the directory is empty but for lost+found, S3_REPLACE_FILE and what
+ * an interrupted s3_format_write() leaves: 0, ENOTEMPTY, errno */
 int s3_format_empty(int root);
+
+/*
+ * Whether the operator has asked for the directory to become a disk in a lost
+ * one's place: a file of that name.  slot: the number in it, -1 where it is
+ * empty; S3_MAX_DISKS where it says something else
+ */
+#define S3_REPLACE_FILE   "replace"
+
+int s3_format_asked(int root, int *slot);
 
 /*
  * For nginx -t: blocking, any thread.  0 also where there is no disk or

@@ -105,6 +105,8 @@ int s3_index_begin(s3_index_t *index);
  *                   goes with its last slot.
  *     REPAIRED      Sets bits of mask on the extent; NO_SUCH_KEY where it is
  *                   gone: the repaired shard is to be unlinked.
+ *     VOID          Clears the bits of mask on the extents above shard_id, up
+ *                   to source: s3_index_marked() says how far a step goes.
  *     REAP          Some of the uploads that were completed S3_UPLOAD_KEPT ms
  *                   before commit->mtime are forgotten; or (gone) of those in
  *                   a bucket that is no more, their parts with them.
@@ -157,6 +159,32 @@ int s3_index_knows(s3_index_t *index, const s3_position_t *position,
     int *known);
 int s3_index_changes(s3_index_t *index, uint64_t after, uint64_t *cursor,
     size_t max, s3_buf_t *effects, int *more);
+
+
+/*
+ * --- a fresh copy ---
+ *
+ * On a disk that is current (a reader): effects that put its rows, all but
+ * the position, piece by piece, each piece as the index is when it is read.
+ * What changed between the first piece and the last is then brought forward
+ * as a laggard is, from a position read before the first piece: changes give
+ * rows as they are, so that the end is exact.  cursor: zeros at first, freed
+ * by its owner (s3_buf_free() of key); *more = 0 with the last piece.
+ */
+typedef struct {
+    unsigned         table;
+    s3_buf_t         key;            /* of the row read last */
+} s3_index_cursor_t;
+
+int s3_index_rows(s3_index_t *index, s3_index_cursor_t *cursor, size_t max,
+    s3_buf_t *effects, int *more);
+
+/*
+ * The whole log moves into the database and leaves an empty one behind, both
+ * synced: the database's file alone is the index (writer; no batch is open,
+ * and no other connection is in the middle of a read)
+ */
+int s3_index_fold(s3_index_t *index);
 
 
 /*
@@ -229,8 +257,8 @@ int s3_index_members(s3_index_t *index, uint64_t since[S3_MAX_DISKS]);
 int s3_index_holes(s3_index_t *index, uint64_t slots,
     const uint8_t *after, s3_shard_row_t *rows, unsigned max, unsigned *n);
 
-/* the same of extents whose mask has one of the slots */
-int s3_index_shards(s3_index_t *index, uint64_t slots,
+/* the same of those whose mask has one of the slots */
+int s3_index_marked(s3_index_t *index, uint64_t slots,
     const uint8_t *after, s3_shard_row_t *rows, unsigned max, unsigned *n);
 
 /* whether there is something for REAP at that time (mtime), and in which

@@ -26,6 +26,11 @@ static int s3_decide_delete_bucket(s3_decision_t *d);
 static int s3_decide_generation(s3_decision_t *d);
 static int s3_decide_garbage(s3_decision_t *d);
 static int s3_decide_repaired(s3_decision_t *d);
+static int s3_decide_void(s3_decision_t *d);
+static int s3_decide_void_table(s3_decision_t *d, s3_table_e table,
+    s3_sql_e sql);
+static int s3_decide_put_found(s3_decision_t *d, s3_table_e table,
+    sqlite3_stmt *stmt, const s3_value_t *row);
 static int s3_decide_verdict(s3_decision_t *d);
 static int s3_decide_forget(s3_decision_t *d, int64_t below);
 static int s3_decide_number(s3_decision_t *d, int64_t *number);
@@ -158,6 +163,9 @@ s3_decide_op(s3_decision_t *d)
 
     case S3_COMMIT_REPAIRED:
         return s3_decide_repaired(d);
+
+    case S3_COMMIT_VOID:
+        return s3_decide_void(d);
 
     default:
         d->status = S3_STORE_BAD_REQUEST;
@@ -947,11 +955,7 @@ static int
 s3_decide_repaired(s3_decision_t *d)
 {
     int            rc, err, found;
-    s3_buf_t       copy;
     s3_value_t     row[S3_COLUMNS_MAX];
-    s3_table_e     table;
-    s3_effect_e    effect;
-    s3_reader_t    r;
     sqlite3_stmt  *stmt;
 
     row[S3_DATA_ID].b = s3_id(d->commit->shard_id);
@@ -1011,10 +1015,24 @@ s3_decide_repaired(s3_decision_t *d)
 
     row[S3_PART_MASK].n |= (int64_t) d->commit->mask;
 
-    /* out of the statement's memory before the table changes */
+    return s3_decide_put_found(d, S3_TABLE_PART, stmt, row);
+}
+
+
+/* the row moves out of the statement's memory before the table changes */
+
+static int
+s3_decide_put_found(s3_decision_t *d, s3_table_e table, sqlite3_stmt *stmt,
+    const s3_value_t *found)
+{
+    int          err;
+    s3_buf_t     copy;
+    s3_value_t   row[S3_COLUMNS_MAX];
+    s3_effect_e  effect;
+    s3_reader_t  r;
 
     memset(&copy, 0, sizeof(s3_buf_t));
-    s3_effect_write(&copy, S3_EFFECT_PUT, S3_TABLE_PART, row);
+    s3_effect_write(&copy, S3_EFFECT_PUT, table, found);
     (void) sqlite3_reset(stmt);
 
     if (copy.error) {
@@ -1032,6 +1050,86 @@ s3_decide_repaired(s3_decision_t *d)
     s3_buf_free(&copy);
 
     return err;
+}
+
+
+/*
+ * The disk of a slot is another one now, and empty.  A step of many: what is
+ * written meanwhile does not count on that disk, so that none of the rows
+ * behind a step gets the bit again.
+ */
+
+static int
+s3_decide_void(s3_decision_t *d)
+{
+    int  err;
+
+    err = s3_decide_void_table(d, S3_TABLE_DATA, S3_SQL_MARKED);
+
+    return err ? err
+               : s3_decide_void_table(d, S3_TABLE_PART, S3_SQL_PART_MARKED);
+}
+
+
+static int
+s3_decide_void_table(s3_decision_t *d, s3_table_e table, s3_sql_e sql)
+{
+    int            rc, err, id, mask;
+    uint8_t        after[16];
+    s3_value_t     row[S3_COLUMNS_MAX];
+    sqlite3_stmt  *stmt;
+
+    id = table == S3_TABLE_PART ? (int) S3_PART_SHARD_ID : (int) S3_DATA_ID;
+    mask = table == S3_TABLE_PART ? (int) S3_PART_MASK : (int) S3_DATA_MASK;
+
+    memcpy(after, d->commit->shard_id, 16);
+
+    for ( ;; ) {
+
+        stmt = s3_index_stmt(d->index, sql, &err);
+        if (stmt == NULL) {
+            return err;
+        }
+
+        rc = s3_bind_blob(stmt, 1, after, 16);
+
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_bind_int64(stmt, 2, (int64_t) d->commit->mask);
+        }
+
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_bind_int64(stmt, 3, 1);
+        }
+
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_step(stmt);
+        }
+
+        if (rc != SQLITE_ROW) {
+            (void) sqlite3_reset(stmt);
+            return rc == SQLITE_DONE ? 0 : s3_index_fail(d->index, rc);
+        }
+
+        s3_row_columns(stmt, 0, table, row);
+
+        if (row[id].b.len != 16) {
+            (void) sqlite3_reset(stmt);
+            return s3_index_error(d->index, EBADMSG, "a row without data");
+        }
+
+        if (memcmp(row[id].b.data, d->commit->source, 16) > 0) {
+            (void) sqlite3_reset(stmt);
+            return 0;
+        }
+
+        memcpy(after, row[id].b.data, 16);
+        row[mask].n &= ~(int64_t) d->commit->mask;
+
+        err = s3_decide_put_found(d, table, stmt, row);
+        if (err) {
+            return err;
+        }
+    }
 }
 
 

@@ -6,8 +6,9 @@
  * What the files of the index share: s3_index.c (connection, batch),
  * s3_index_row.c (tables, rows, effects), s3_index_decide.c (what a commit
  * means), s3_index_multipart.c (the same of multipart uploads),
- * s3_index_catchup.c (bringing a laggard forward), s3_index_read.c (look-ups,
- * housekeeping), s3_index_list.c (pages of lists).
+ * s3_index_catchup.c (bringing a laggard forward), s3_index_copy.c (all rows,
+ * for a fresh copy), s3_index_read.c (look-ups, housekeeping),
+ * s3_index_list.c (pages of lists).
  *
  * A row is an array of values in the order of its table's columns, the
  * primary key first.  The tables stand once, in s3_index_tables[]: their SQL,
@@ -145,8 +146,8 @@ typedef enum {
     S3_SQL_GARBAGE,
     S3_SQL_HOLES,
     S3_SQL_PART_HOLES,
-    S3_SQL_SHARDS,
-    S3_SQL_PART_SHARDS,
+    S3_SQL_MARKED,
+    S3_SQL_PART_MARKED,
     S3_SQL_SESSIONS,
     S3_SQL_MEMBERS,
     S3_SQL_STATEMENTS
@@ -210,6 +211,9 @@ void s3_index_finalize(s3_index_t *index);
 
 int s3_bind_blob(sqlite3_stmt *stmt, int i, const void *p, size_t len);
 s3_slice_t s3_column_blob(sqlite3_stmt *stmt, int i);
+/* the row's first n columns as the statement's parameters, from the first */
+int s3_row_bind(s3_index_t *index, sqlite3_stmt *stmt, s3_table_e table,
+    const s3_value_t *row, unsigned n);
 /* all of a table's columns, from the statement's i-th on */
 void s3_row_columns(sqlite3_stmt *stmt, int i, s3_table_e table,
     s3_value_t *row);

@@ -1296,9 +1296,9 @@ s3_index_holes(s3_index_t *index, uint64_t slots, const uint8_t *after,
 
 
 int
-s3_index_shards(s3_index_t *index, uint64_t slots, const uint8_t *after,
+s3_index_marked(s3_index_t *index, uint64_t slots, const uint8_t *after,
     s3_shard_row_t *rows, unsigned max, unsigned *n)
 {
-    return s3_index_extents(index, S3_SQL_SHARDS, S3_SQL_PART_SHARDS, slots,
+    return s3_index_extents(index, S3_SQL_MARKED, S3_SQL_PART_MARKED, slots,
                             after, rows, max, n);
 }

@@ -149,12 +149,11 @@ const char *const  s3_index_sql[S3_SQL_STATEMENTS] = {
     [S3_SQL_PART_HOLES] = "SELECT * FROM part WHERE shard_id > ?1"
         " AND size > 0 AND (mask & ?2) <> ?2 ORDER BY shard_id LIMIT ?3",
 
-    [S3_SQL_SHARDS] = "SELECT * FROM data WHERE data_id > ?1 AND inline = 0"
-        " AND parts = 0 AND size > 0 AND (mask & ?2) <> 0"
-        " ORDER BY data_id LIMIT ?3",
+    [S3_SQL_MARKED] = "SELECT * FROM data WHERE data_id > ?1"
+        " AND (mask & ?2) <> 0 ORDER BY data_id LIMIT ?3",
 
-    [S3_SQL_PART_SHARDS] = "SELECT * FROM part WHERE shard_id > ?1"
-        " AND size > 0 AND (mask & ?2) <> 0 ORDER BY shard_id LIMIT ?3",
+    [S3_SQL_PART_MARKED] = "SELECT * FROM part WHERE shard_id > ?1"
+        " AND (mask & ?2) <> 0 ORDER BY shard_id LIMIT ?3",
 
     [S3_SQL_SESSIONS] = "SELECT session FROM verdict WHERE session > ?1"
         " ORDER BY session LIMIT 1",
@@ -349,7 +348,7 @@ s3_row_columns(sqlite3_stmt *stmt, int i, s3_table_e table, s3_value_t *row)
 }
 
 
-static int
+int
 s3_row_bind(s3_index_t *index, sqlite3_stmt *stmt, s3_table_e table,
     const s3_value_t *row, unsigned n)
 {

@@ -889,7 +889,7 @@ s3_keeper_purge(s3_drive_t *drive)
 
     names->n = 0;
     names->more = 0;
-    rc = 0;
+    rc = s3_copy_clean(drive);
 
     fd = s3_door->openat(drive->root, "tmp",
                          O_RDONLY|O_DIRECTORY|O_CLOEXEC, 0);

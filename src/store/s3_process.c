@@ -70,6 +70,7 @@ s3_process_start(const s3_conf_t *conf)
         p->disks[i].index = i;
         p->disks[i].path = disks[i];
         p->disks[i].slot = -1;
+        p->disks[i].home = -1;
     }
 
     p->conf.disks = disks;
@@ -327,11 +328,16 @@ s3_brain_turn(s3_process_t *p)
         p->recovery_due = 1;               /* there may be room again */
     }
 
+    if (!p->recovery_due) {
+        s3_copy_tick(p);
+    }
+
     if (p->state != S3_STORE_OK || p->recovery_due) {
         return;
     }
 
     s3_catchup_tick(p);
+    s3_void_tick(p);
     s3_batch_start(p);
     s3_keeper_tick(p);
     s3_scrub_tick(p);

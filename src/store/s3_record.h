@@ -101,7 +101,9 @@ enum {
     S3_COMMIT_SESSION_END,           /* drops the verdicts of session */
     S3_COMMIT_GARBAGE,               /* shard_id: slots of mask are unlinked */
     S3_COMMIT_REPAIRED,              /* shard_id: slots of mask hold it now */
-    S3_COMMIT_REAP                   /* uploads whose time is over */
+    S3_COMMIT_REAP,                  /* uploads whose time is over */
+    S3_COMMIT_VOID                   /* shards of those above shard_id, up to
+                                        source: none in the slots of mask */
 };
 
 #define S3_IF_NONE_MATCH_ANY   1     /* If-None-Match: * */

@@ -63,10 +63,13 @@ s3_recover(s3_process_t *p)
 
     /* what is under way ends first: nothing may change what is read here */
 
-    while (p->batch || p->catchup) {
+    s3_copy_stop(p);
+
+    while (p->batch || p->catchup || p->copy) {
         s3_brain_wait(p, 20);
         s3_disks_tick(p);
         s3_catchup_tick(p);
+        s3_copy_tick(p);
     }
 
     s3_disks_wait(p);
@@ -119,8 +122,9 @@ s3_recover(s3_process_t *p)
             continue;
         }
 
-        s3_log(p, 4, "disk \"%s\" stays out: its generation %lu, sequence "
-               "%lu is not in the history of the others", disk->path,
+        s3_log(p, 4, "disk \"%s\" is out until it has a copy of the index: "
+               "its generation %lu, sequence %lu is not in the history of the "
+               "others", disk->path,
                (unsigned long) disk->drive->position.generation,
                (unsigned long) disk->drive->position.sequence);
     }
@@ -169,7 +173,7 @@ s3_recover(s3_process_t *p)
                 continue;
             }
 
-        } else {
+        } else if (!disk->drive->format.vacant) {
             p->since[disk->slot] = since[disk->slot];
         }
 

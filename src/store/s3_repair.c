@@ -120,12 +120,19 @@ static void s3_repair_end(s3_repair_t *r);
 void
 s3_repair_tick(s3_process_t *p)
 {
+    unsigned      i;
     s3_repair_t  *r;
 
     if (p->repair || !p->repair_due || p->now < p->next_repair
         || p->state != S3_STORE_OK || p->catchup || p->generation_due)
     {
         return;
+    }
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        if (s3_vacant(&p->disks[i])) {
+            return;                  /* no commit would take its shards */
+        }
     }
 
     r = calloc(1, sizeof(s3_repair_t));

@@ -155,7 +155,9 @@ s3_suspect(s3_process_t *p, const uint8_t id[16], unsigned slot)
 
     disk = (slot < p->conf.ndisks) ? s3_disk_by_slot(p, slot) : NULL;
 
-    if (disk == NULL || !disk->member || s3_damage_known(p, id, slot)) {
+    if (disk == NULL || !disk->member || s3_vacant(disk)
+        || s3_damage_known(p, id, slot))
+    {
         return;
     }
 
@@ -189,7 +191,9 @@ s3_scrub_tick(s3_process_t *p)
     for (i = 0; i < p->conf.ndisks; i++) {
         disk = &p->disks[i];
 
-        if (!disk->member || disk->drive == NULL) {
+        /* of a vacant one no shard is there, whatever masks say */
+
+        if (!disk->member || disk->drive == NULL || s3_vacant(disk)) {
             continue;
         }
 
@@ -325,7 +329,7 @@ s3_scrub_next(s3_op_t *op, s3_scrub_t *s)
         s->i = 0;
         s->n = 0;
 
-        op->task.error = s3_index_shards(op->drive->house, op->mask,
+        op->task.error = s3_index_marked(op->drive->house, op->mask,
                                          pr->has_after ? pr->after : NULL,
                                          s->rows, S3_SCRUB_ROWS, &s->n);
         if (op->task.error) {
@@ -611,6 +615,10 @@ s3_scrub_open(s3_op_t *op, s3_scrub_shard_t *shard)
     int              rc, found;
     s3_shard_row_t   row;
     s3_shard_info_t  info;
+
+    if (shard->row.geometry.k == 0 || shard->row.size == 0) {
+        return ENOENT;
+    }
 
     memset(&info, 0, sizeof(s3_shard_info_t));
 

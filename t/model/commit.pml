@@ -23,6 +23,8 @@
  * WCRASHES (worker), FAULTS (disk away, hung, full, failed sync; a disk that
  * is away may also come back empty); FORK_COPY: recovery and the running
  * process replace a forked index by a copy, else forked disks stay out;
+ * RO_COPY: in read-only mode disks get a copy of the newest index in sight,
+ * emptied ones too, each followed by another recovery;
  * MUTATE_x leaves step x out; REACH_x asserts that a state is never reached,
  * which must fail.
  */
@@ -904,6 +906,24 @@ inline settle()
         d_step { assert(!BAD(d) && !INC(d)); reveal(OV(d));               \
                  user_version(OV(d)); gro = vx }
 
+#ifdef RO_COPY
+
+/*
+ * A copy in read-only mode, from a disk that has the newest index in sight.
+ * Laggards may get one here as well, which makes no difference to them.
+ */
+
+#define P_SOURCE(d)   (PREP(d) && USABLE(d) && OV(d) == cur)
+
+#define RO_COPY_END(d)                                                    \
+    :: ph == RONLY && OPENED(d) && (INC(d) || OV(d) != cur)               \
+       && COUNT(P_SOURCE) > 0 ->                                          \
+        d_step { S_OV(d, cur); S_DV(d, cur); S_SF(d, 0); S_BAD(d, 0);     \
+                 S_INC(d, 0); ph = OPENING }
+#else
+#define RO_COPY_END(d)
+#endif
+
 /*
  * Disk faults. A disk hangs while it has a call to answer; at any other time
  * that is no different from being away. What was shown read-only holds while
@@ -1125,6 +1145,7 @@ end:
             }
         EACH(REJOIN)
         EACH(COPY_END)
+        EACH(RO_COPY_END)
 
         /* crashes and faults */
 
