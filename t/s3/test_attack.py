@@ -116,6 +116,34 @@ def test_error_log_is_not_written_by_clients(store, bucket):
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\uffff]", log)
 
 
+def test_access_log_is_not_written_by_clients(store, bucket):
+    """Its variables hold keys and arguments as they are, decoded: a line of
+    it is a line all the same, and its quotes are its own."""
+
+    mark = uuid.uuid4().hex
+    evil = f'{mark}\n200 GetObject "GET /" \x1b[31m\x7f\\\r\0'
+
+    for key in (evil[:-1], evil):
+        raw.once(store, "PUT", f"/{bucket}/{raw.quote(key)}", body=b"x")
+        raw.once(store, "GET", f"/{bucket}",
+                 "list-type=2&prefix=" + raw.quote(key))
+
+    def lines():
+        return [line for line in store.access_lines() if mark in line]
+
+    s3_server.wait_for(lambda: len(lines()) == 4, 5)
+    text = "\n".join(lines())
+
+    assert not [c for c in text if c != "\n" and not " " <= c < "\x7f"]
+    assert all(bucket in line for line in lines())
+    assert all(line.count('"') == 14 for line in lines())
+
+    log = store.log()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\uffff]", log)
+    assert not [line for line in log.splitlines()
+                if line.startswith("200 GetObject")]
+
+
 @pytest.mark.parametrize("line,headers", [
     ("HTTP/1.1", "Host: x\r\nHost: y\r\n"),
     ("HTTP/1.1", ""),
