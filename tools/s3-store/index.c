@@ -37,6 +37,16 @@
 #define ST_PROBLEMS        100
 #define ST_KEYS            3
 
+/*
+ * Steps of SQLite's machine for all that is asked of an index.  Rows of a page
+ * take some ten thousands; a tree that has the same page in many places, with
+ * good checksums, would take years.
+ */
+#define ST_STEPS           1000000     /* a call of the handler */
+#define ST_STEPS_MIN       1000        /* calls */
+#define ST_STEPS_PAGE      2           /* and of each page */
+#define ST_LOG_PAGES_MAX   1000000
+
 #define ST_APPLICATION     0x53334958  /* "S3IX" */
 #define ST_FORMAT          1
 #define ST_RESERVED        16
@@ -131,6 +141,7 @@ static int st_index_schema(st_disk_t *disk);
 static int st_index_position(st_disk_t *disk);
 static int st_index_pragma(st_disk_t *disk, const char *sql, int64_t *value);
 static int st_index_fail(st_disk_t *disk, const char *text);
+static int st_index_steps(void *data);
 static int st_authorize(void *data, int action, const char *a, const char *b,
     const char *c, const char *d);
 static char *st_table_sql(const st_table_t *t);
@@ -143,6 +154,8 @@ static char *st_row_name(const st_table_t *t, sqlite3_stmt *stmt);
 static int st_scan_pass(st_disk_t *disk, const st_scan_t *scan, int down,
     sqlite3_value **lower, sqlite3_value **upper, st_row_pt row, void *data,
     int *rc);
+static int st_scan_order(sqlite3_value **values, unsigned n,
+    sqlite3_stmt *stmt);
 static void st_scan_keep(sqlite3_value **values, unsigned n,
     sqlite3_stmt *stmt);
 
@@ -585,8 +598,18 @@ st_index_close(st_disk_t *disk)
 
 
 static int
+st_index_steps(void *data)
+{
+    st_disk_t *disk = data;
+
+    return disk->steps++ > disk->steps_max;
+}
+
+
+static int
 st_index_files(st_disk_t *disk)
 {
+    uint64_t     frames;
     struct stat  st;
 
     disk->index_fd = st_open_below(disk->fd, "index.db", O_RDONLY);
@@ -609,6 +632,7 @@ st_index_files(st_disk_t *disk)
         return st_index_fail(disk, "larger than 1 TiB");
     }
 
+    frames = 0;
     disk->log_fd = st_open_below(disk->fd, "index.db-wal", O_RDONLY);
 
     if (disk->log_fd == -1 && errno != ENOENT) {
@@ -623,7 +647,13 @@ st_index_files(st_disk_t *disk)
         if (!S_ISREG(st.st_mode)) {
             return st_index_fail(disk, "its log is not a file");
         }
+
+        frames = (uint64_t) st.st_size / ST_PAGE;
+        frames = frames < ST_LOG_PAGES_MAX ? frames : ST_LOG_PAGES_MAX;
     }
+
+    disk->steps = 0;
+    disk->steps_max = ST_STEPS_MIN + ST_STEPS_PAGE * (disk->pages + frames);
 
     /* one more: the last page may have been cut in the middle */
 
@@ -650,6 +680,7 @@ st_index_setup(st_disk_t *disk)
     uint8_t  reserved;
 
     (void) sqlite3_extended_result_codes(disk->db, 1);
+    sqlite3_progress_handler(disk->db, ST_STEPS, st_index_steps, disk);
     (void) sqlite3_limit(disk->db, SQLITE_LIMIT_LENGTH, ST_VALUE_MAX);
     (void) sqlite3_limit(disk->db, SQLITE_LIMIT_ATTACHED, 0);
 
@@ -1401,6 +1432,14 @@ st_scan_pass(st_disk_t *disk, const st_scan_t *scan, int down,
 
     while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
 
+        /* else a damaged tree might give the same rows for ever */
+
+        if ((lower[0] && st_scan_order(lower, scan->nkey, stmt) >= 0)
+            || (upper[0] && st_scan_order(upper, scan->nkey, stmt) <= 0))
+        {
+            break;
+        }
+
         st_scan_keep(down ? upper : lower, scan->nkey, stmt);
 
         *rc = row(data, stmt);
@@ -1414,6 +1453,50 @@ st_scan_pass(st_disk_t *disk, const st_scan_t *scan, int down,
     (void) sqlite3_finalize(stmt);
 
     return step == SQLITE_DONE;
+}
+
+
+/* of values before the row's: less than, equal to, greater than 0 */
+
+static int
+st_scan_order(sqlite3_value **values, unsigned n, sqlite3_stmt *stmt)
+{
+    int             rc;
+    size_t          len;
+    int64_t         a, b;
+    unsigned        i;
+    st_bytes_t      y;
+    sqlite3_value  *x;
+
+    for (i = 0; i < n; i++) {
+        x = values[i];
+
+        if (sqlite3_value_type(x) != sqlite3_column_type(stmt, (int) i)) {
+            return sqlite3_value_type(x) < sqlite3_column_type(stmt, (int) i)
+                   ? -1 : 1;
+        }
+
+        if (sqlite3_value_type(x) == SQLITE_INTEGER) {
+            a = sqlite3_value_int64(x);
+            b = sqlite3_column_int64(stmt, (int) i);
+            rc = (a > b) - (a < b);
+
+        } else {
+            y = st_column(stmt, (int) i);
+            len = (size_t) sqlite3_value_bytes(x);
+
+            rc = len && y.len ? memcmp(sqlite3_value_blob(x), y.data,
+                                       len < y.len ? len : y.len)
+                              : 0;
+            rc = rc ? rc : (len > y.len) - (len < y.len);
+        }
+
+        if (rc) {
+            return rc;
+        }
+    }
+
+    return 0;
 }
 
 

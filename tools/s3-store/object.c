@@ -881,6 +881,7 @@ st_objects_row(void *data, sqlite3_stmt *stmt)
         }
     }
 
+    o.bucket_id = id;
     o.bucket.data = c->bucket_len ? c->bucket : NULL;
     o.bucket.len = c->bucket_len;
 
@@ -899,6 +900,54 @@ st_objects_row(void *data, sqlite3_stmt *stmt)
 
 
 /* ---- for people */
+
+
+char *
+st_object_name(st_bytes_t bucket, st_bytes_t key, st_bytes_t version)
+{
+    char  *name, *b, *k, hex[65];
+
+    b = bucket.data ? st_escape(bucket.data, bucket.len)
+                    : st_escape("?", 1);
+    k = st_escape(key.data, key.len < 4096 ? key.len : 4096);
+
+    st_hex(version.data, version.len < 32 ? version.len : 32, hex);
+
+    if (asprintf(&name, "%s/%s%s%s", b, k, hex[0] ? " version " : "", hex)
+        == -1)
+    {
+        st_no_memory();
+    }
+
+    free(b);
+    free(k);
+
+    return name;
+}
+
+
+json_t *
+st_object_json(st_bytes_t bucket, st_bytes_t key, st_bytes_t version)
+{
+    json_t  *j;
+
+    j = json_object();
+    if (j == NULL) {
+        st_no_memory();
+    }
+
+    if (bucket.data) {
+        st_json_bytes(j, "bucket", bucket.data, bucket.len);
+    }
+
+    st_json_bytes(j, "key", key.data, key.len);
+
+    if (version.len) {
+        st_json_bytes(j, "version", version.data, version.len);
+    }
+
+    return j;
+}
 
 
 void

@@ -2,7 +2,8 @@
  * Every object that can be read into a directory:
  *
  *     DIR/BUCKET/KEY            where the key is a path that a file may have
- *     DIR/_other/SHA256         else; of bucket, 0, key, 0, version
+ *     DIR/_other/SHA256         else; of bucket (its id where it has no name),
+ *                               0, key, 0, version
  *     DIR/_manifest.jsonl       which is which, and all that a file has not
  *     DIR/.partial              while it is written
  *
@@ -48,7 +49,8 @@ typedef struct {
 
 
 static int st_salvage_open(st_salvage_t *s);
-static int st_salvage_outside(st_salvage_t *s);
+static int st_salvage_make(st_salvage_t *s);
+static int st_salvage_outside(st_salvage_t *s, int dir);
 static int st_salvage_object(void *data, const st_object_t *object);
 static int st_salvage_sink(void *data, const uint8_t *p, size_t n);
 static int st_salvage_place(st_salvage_t *s, const st_object_t *o,
@@ -164,23 +166,16 @@ st_salvage_open(st_salvage_t *s)
     struct dirent  *entry;
 
     path = st_escape(s->path, strlen(s->path));
-    s->dir = -1;
 
-    if (mkdir(s->path, 0700) == -1 && errno != EEXIST) {
-        st_error("\"%s\": %s", path, strerror(errno));
-        goto failed;
-    }
+    if (st_salvage_make(s) != 0) {
 
-    s->dir = open(s->path, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+        if (errno == EXDEV) {
+            st_error("\"%s\" is on one of the disks, on which nothing is "
+                     "written: name a directory elsewhere", path);
+        } else {
+            st_error("\"%s\": %s", path, strerror(errno));
+        }
 
-    if (s->dir == -1) {
-        st_error("\"%s\": %s", path, strerror(errno));
-        goto failed;
-    }
-
-    if (st_salvage_outside(s) != 0) {
-        st_error("\"%s\" is on one of the disks, on which nothing is written: "
-                 "name a directory elsewhere", path);
         goto failed;
     }
 
@@ -234,16 +229,82 @@ failed:
 }
 
 
+/* opens it, made where it is not there; -1, errno: EXDEV on a disk */
+
+static int
+st_salvage_make(st_salvage_t *s)
+{
+    int    parent, rc, err;
+    char  *path, *name;
+
+    s->dir = open(s->path, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+    if (s->dir != -1) {
+        return st_salvage_outside(s, s->dir);
+    }
+
+    if (errno != ENOENT) {
+        return -1;
+    }
+
+    /* where it will be is looked at before anything is there */
+
+    path = strdup(s->path);
+    if (path == NULL) {
+        st_no_memory();
+    }
+
+    name = path + strlen(path);
+
+    while (name > path && name[-1] == '/') {
+        *--name = '\0';
+    }
+
+    name = strrchr(path, '/');
+
+    if (name == NULL) {
+        name = path;
+        parent = open(".", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+    } else {
+        *name++ = '\0';
+        parent = open(name == path + 1 ? "/" : path,
+                      O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+    }
+
+    rc = -1;
+
+    if (parent != -1 && st_salvage_outside(s, parent) == 0
+        && mkdirat(parent, name, 0700) == 0)
+    {
+        s->dir = openat(parent, name,
+                        O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC);
+        rc = s->dir == -1 ? -1 : 0;
+    }
+
+    err = errno;
+
+    if (parent != -1) {
+        (void) close(parent);
+    }
+
+    free(path);
+    errno = err;
+
+    return rc;
+}
+
+
 /* upwards to the root: none of it may be a disk */
 
 static int
-st_salvage_outside(st_salvage_t *s)
+st_salvage_outside(st_salvage_t *s, int dir)
 {
-    int          fd, up, rc, n;
+    int          fd, up, rc, n, err;
     unsigned     i;
     struct stat  st, last;
 
-    fd = s->dir;
+    fd = dir;
     rc = -1;
     memset(&last, 0, sizeof(struct stat));
 
@@ -257,6 +318,7 @@ st_salvage_outside(st_salvage_t *s)
             if (s->set->disk[i].fd != -1 && s->set->disk[i].dev == st.st_dev
                 && s->set->disk[i].ino == st.st_ino)
             {
+                errno = EXDEV;
                 goto done;
             }
         }
@@ -270,8 +332,10 @@ st_salvage_outside(st_salvage_t *s)
 
         up = openat(fd, "..", O_PATH|O_DIRECTORY|O_CLOEXEC);
 
-        if (fd != s->dir) {
+        if (fd != dir) {
+            err = errno;
             (void) close(fd);
+            errno = err;
         }
 
         fd = up;
@@ -283,8 +347,10 @@ st_salvage_outside(st_salvage_t *s)
 
 done:
 
-    if (fd != s->dir) {
+    if (fd != dir) {
+        err = errno;
         (void) close(fd);
+        errno = err;
     }
 
     return rc;
@@ -298,7 +364,7 @@ static int
 st_salvage_object(void *data, const st_object_t *o)
 {
     int            rc;
-    char          *name, *safe;
+    char          *name, *text;
     st_report_t    report;
     st_salvage_t  *s = data;
 
@@ -339,12 +405,9 @@ st_salvage_object(void *data, const st_object_t *o)
         s->rc = ST_LOST;
 
         if (!st_json) {
-            safe = st_escape(o->key.data, o->key.len < 4096 ? o->key.len
-                                                            : 4096);
-            st_print("lost: %.*s/%s", (int) o->bucket.len,
-                     o->bucket.data ? (const char *) o->bucket.data : "",
-                     safe);
-            free(safe);
+            text = st_object_name(o->bucket, o->key, o->version);
+            st_print("lost: %s", text);
+            free(text);
         }
 
     } else if (rc == 0) {
@@ -398,8 +461,9 @@ static int
 st_salvage_place(st_salvage_t *s, const st_object_t *o, char **name)
 {
     int          dir;
-    char         hex[65];
+    char         hex[65], number[32];
     uint8_t      digest[EVP_MAX_MD_SIZE];
+    st_bytes_t   bucket;
     EVP_MD_CTX  *md;
 
     if (o->bucket.data && o->version.len == 0
@@ -413,10 +477,19 @@ st_salvage_place(st_salvage_t *s, const st_object_t *o, char **name)
         return -1;
     }
 
+    bucket = o->bucket;
+
+    if (bucket.data == NULL) {
+        (void) snprintf(number, sizeof(number), "%lld",
+                        (long long) o->bucket_id);
+        bucket.data = (uint8_t *) number;
+        bucket.len = strlen(number);
+    }
+
     md = EVP_MD_CTX_new();
 
     if (md == NULL || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1
-        || EVP_DigestUpdate(md, o->bucket.data, o->bucket.len) != 1
+        || EVP_DigestUpdate(md, bucket.data, bucket.len) != 1
         || EVP_DigestUpdate(md, "", 1) != 1
         || EVP_DigestUpdate(md, o->key.data, o->key.len) != 1
         || EVP_DigestUpdate(md, "", 1) != 1
@@ -640,20 +713,7 @@ st_salvage_note(st_salvage_t *s, const st_object_t *o, const char *name,
     time_t      t;
     struct tm   tm;
 
-    j = json_object();
-    if (j == NULL) {
-        st_no_memory();
-    }
-
-    if (o->bucket.data) {
-        st_json_bytes(j, "bucket", o->bucket.data, o->bucket.len);
-    }
-
-    st_json_bytes(j, "key", o->key.data, o->key.len);
-
-    if (o->version.len) {
-        st_json_bytes(j, "version", o->version.data, o->version.len);
-    }
+    j = st_object_json(o->bucket, o->key, o->version);
 
     if (name) {
         st_json_bytes(j, "file", name, strlen(name));

@@ -142,6 +142,8 @@ typedef struct {
     uint8_t         *log_map;
     uint64_t         pages;            /* of index.db */
     uint64_t         log_unread;
+    uint64_t         steps;            /* of SQLite's, in millions */
+    uint64_t         steps_max;
     uint64_t         bad[ST_BAD_PAGES];
     unsigned         nbad;             /* pages that were read and were bad,
                                           up to ST_BAD_PAGES */
@@ -196,8 +198,8 @@ int st_index_init(void);
 /* 0, or -1: disk->why says what is wrong */
 int st_index_open(st_disk_t *disk);
 void st_index_close(st_disk_t *disk);
-/* 1: that position is in the disk's history; 0: not, -1: not, and it is older
- * than all of that; -2: it can't be read */
+/* 1: that position is in the disk's history; 0: not; -1: not, being older than
+ * all of that; -2: it can't be read */
 int st_index_knows(st_disk_t *disk, const st_disk_t *other);
 
 /*
@@ -220,12 +222,11 @@ typedef struct {
 st_bytes_t st_column(sqlite3_stmt *stmt, int i);
 
 /*
- * Rows in the order of their first nkey columns.  sql: "... (key) %s (?1, ...)
- * ORDER BY ..." has two places, for ">" and "" or "<" and " DESC", in this
- * order, the second once for each of nkey columns; bind: bound behind them.
- * Where an index fails in the middle the next one that says the same goes on;
- * where all have failed the rows behind the damage are taken from the end,
- * and *broken is set.  row() gives 0 to go on.  Returns what row() did, or 0
+ * Rows in the order of their key, the first nkey columns (1 or 3) that are
+ * selected.  Where an index fails in the middle the next one that says the
+ * same goes on; where all have failed the rows behind the damage are taken
+ * from the end, and *broken is set.  row() gives 0 to go on.  Returns what
+ * row() did, or 0
  */
 typedef struct {
     const char      *select;           /* "SELECT a, b, ... FROM t" */
@@ -350,8 +351,14 @@ typedef enum {
 } st_verdict_e;
 
 const char *st_verdict_name(st_verdict_e verdict);
+/* BUCKET/KEY, for people: escaped.  free() */
+char *st_object_name(st_bytes_t bucket, st_bytes_t key, st_bytes_t version);
+/* {"bucket", "key", "version"} */
+json_t *st_object_json(st_bytes_t bucket, st_bytes_t key,
+    st_bytes_t version);
 
 typedef struct {
+    int64_t          bucket_id;
     st_bytes_t       bucket;           /* its name; data NULL: it has no row */
     st_bytes_t       key;
     st_bytes_t       version;

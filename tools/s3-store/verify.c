@@ -36,6 +36,7 @@ typedef struct {
     uint64_t        leftovers;         /* in tmp/: removed by a start */
     uint64_t        files;             /* shards that rows know */
 
+    int             damaged;           /* no index is good */
     st_disk_t      *disk;              /* whose problems these are */
     const char     *kind;
     const char     *where;             /* directory that is walked */
@@ -65,10 +66,6 @@ static void st_verify_stray(st_verify_t *v, const char *folder,
 static int st_verify_known(st_verify_t *v, const char *name);
 static DIR *st_verify_dir(st_disk_t *disk, const char *path);
 static void st_verify_summary(st_verify_t *v);
-static char *st_object_name(st_bytes_t bucket, st_bytes_t key,
-    st_bytes_t version);
-static json_t *st_object_json(const char *type, st_bytes_t bucket,
-    st_bytes_t key, st_bytes_t version);
 
 
 int
@@ -208,7 +205,11 @@ st_verify_indexes(st_verify_t *v)
     memcpy(v->set->view, good, ngood * sizeof(st_disk_t *));
     memcpy(v->set->view + ngood, bad, nbad * sizeof(st_disk_t *));
 
-    for (i = 1; i < v->set->ncurrent; i++) {
+    /* of one that is damaged nothing more could be said */
+
+    v->damaged = (ngood == 0);
+
+    for (i = 1; i < ngood; i++) {
         v->disk = v->set->view[i];
         before = v->index;
 
@@ -285,8 +286,8 @@ st_verify_object(void *data, const st_object_t *object)
     name = NULL;
 
     if (st_json) {
-        j = st_object_json("object", object->bucket, object->key,
-                           object->version);
+        j = st_object_json(object->bucket, object->key, object->version);
+        st_json_set(j, "type", json_string("object"));
         st_etag_text(object->etag, etag);
         st_json_set(j, "size", json_integer((json_int_t) object->size));
         st_json_set(j, "etag", json_string(etag));
@@ -390,7 +391,8 @@ st_verify_part(void *data, unsigned number, uint64_t size,
     name = NULL;
 
     if (st_json) {
-        j = st_object_json("part", v->bucket, v->key, none);
+        j = st_object_json(v->bucket, v->key, none);
+        st_json_set(j, "type", json_string("part"));
         st_json_set(j, "upload", json_string(v->upload));
         st_json_set(j, "part", json_integer(number));
         st_json_set(j, "size", json_integer((json_int_t) size));
@@ -505,6 +507,11 @@ st_verify_references(st_verify_t *v)
     db = v->set->view[0]->db;
     v->disk = NULL;
     v->kind = "references";
+
+    if (v->damaged) {
+        st_verify_problem(v, "not counted: no index is whole");
+        return;
+    }
 
     for (i = 0; i < 2; i++) {
         stmt[i] = NULL;
@@ -869,55 +876,4 @@ st_verify_summary(st_verify_t *v)
     }
 
     st_json_line(j);
-}
-
-
-static char *
-st_object_name(st_bytes_t bucket, st_bytes_t key, st_bytes_t version)
-{
-    char  *name, *b, *k, hex[65];
-
-    b = bucket.data ? st_escape(bucket.data, bucket.len)
-                    : st_escape("?", 1);
-    k = st_escape(key.data, key.len < 4096 ? key.len : 4096);
-
-    st_hex(version.data, version.len < 32 ? version.len : 32, hex);
-
-    if (asprintf(&name, "%s/%s%s%s", b, k, hex[0] ? " version " : "", hex)
-        == -1)
-    {
-        st_no_memory();
-    }
-
-    free(b);
-    free(k);
-
-    return name;
-}
-
-
-static json_t *
-st_object_json(const char *type, st_bytes_t bucket, st_bytes_t key,
-    st_bytes_t version)
-{
-    json_t  *j;
-
-    j = json_object();
-    if (j == NULL) {
-        st_no_memory();
-    }
-
-    st_json_set(j, "type", json_string(type));
-
-    if (bucket.data) {
-        st_json_bytes(j, "bucket", bucket.data, bucket.len);
-    }
-
-    st_json_bytes(j, "key", key.data, key.len);
-
-    if (version.len) {
-        st_json_bytes(j, "version", version.data, version.len);
-    }
-
-    return j;
 }
