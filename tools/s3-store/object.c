@@ -170,6 +170,7 @@ st_problem_text(json_t *problem)
     shard[0] = '\0';
     block[0] = '\0';
     disk = NULL;
+    path = NULL;
 
     j = json_object_get(problem, "part");
 
@@ -204,8 +205,16 @@ st_problem_text(json_t *problem)
                         (long long) json_integer_value(j));
     }
 
-    if (asprintf(&text, "%s%s%s%s%s%s", part, shard,
-                 id ? (disk ? "on " : "of a slot without a disk") : "",
+    if (id && disk == NULL
+        && asprintf(&disk, "of slot %lld",
+                    (long long) json_integer_value(
+                                         json_object_get(problem, "slot")))
+           == -1)
+    {
+        st_no_memory();
+    }
+
+    if (asprintf(&text, "%s%s%s%s%s%s", part, shard, path ? "on " : "",
                  disk ? disk : "", id ? ": " : "",
                  json_string_value(json_object_get(problem, "problem")))
         == -1)
