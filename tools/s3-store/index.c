@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,9 +44,13 @@
  * good checksums, would take years.
  */
 #define ST_STEPS           1000000     /* a call of the handler */
-#define ST_STEPS_MIN       1000        /* calls */
-#define ST_STEPS_PAGE      2           /* and of each page */
+#define ST_STEPS_MIN       100         /* calls */
+#define ST_STEPS_PAGE      1           /* and of each page */
 #define ST_LOG_PAGES_MAX   1000000
+
+/* seconds for SQLite's own check, parts of which have no such steps */
+#define ST_CHECK_MIN       60
+#define ST_CHECK_PAGES     100         /* and one for so many pages */
 
 #define ST_APPLICATION     0x53334958  /* "S3IX" */
 #define ST_FORMAT          1
@@ -142,6 +147,7 @@ static int st_index_position(st_disk_t *disk);
 static int st_index_pragma(st_disk_t *disk, const char *sql, int64_t *value);
 static int st_index_fail(st_disk_t *disk, const char *text);
 static int st_index_steps(void *data);
+static void st_index_late(int number);
 static int st_authorize(void *data, int action, const char *a, const char *b,
     const char *c, const char *d);
 static char *st_table_sql(const st_table_t *t);
@@ -178,6 +184,7 @@ static const sqlite3_io_methods  st_file_methods = {
 
 static sqlite3_vfs   st_vfs;
 static st_disk_t    *st_vfs_disks[ST_DISKS_MAX];
+static sqlite3      *st_checked;       /* what st_index_late() ends */
 
 
 /* ---- the VFS */
@@ -1110,6 +1117,10 @@ st_index_check(st_disk_t *disk, st_problem_pt problem, void *data)
 
     disk->nbad = 0;
 
+    st_checked = disk->db;
+    (void) signal(SIGALRM, st_index_late);
+    (void) alarm((unsigned) (ST_CHECK_MIN + disk->pages / ST_CHECK_PAGES));
+
     rc = sqlite3_prepare_v2(disk->db, "PRAGMA integrity_check(100)", -1,
                             &stmt, NULL);
 
@@ -1126,6 +1137,8 @@ st_index_check(st_disk_t *disk, st_problem_pt problem, void *data)
             st_problem(problem, data, &n, "%s", text);
         }
     }
+
+    (void) alarm(0);
 
     if (rc != SQLITE_DONE) {
         if (disk->nbad) {
@@ -1145,6 +1158,13 @@ st_index_check(st_disk_t *disk, st_problem_pt problem, void *data)
     }
 
     return n;
+}
+
+
+static void
+st_index_late(int number)
+{
+    sqlite3_interrupt(st_checked);
 }
 
 
