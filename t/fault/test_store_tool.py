@@ -1333,6 +1333,41 @@ def test_salvage_without_room(disks, tools, tmp_path):
     assert not (tmp_path / "out/.partial").exists()
 
 
+@pytest.mark.parametrize("n,m", [(1, 0), (2, 1), (3, 1), (5, 2)])
+def test_other_shapes(run, verify, tmp_path, n, m):
+    """Units that are no power of two, one disk, no parity: with all disks,
+    and with the first m of them away."""
+
+    bodies = {}
+
+    with s3_server.Store(disks=n, parity=m) as store:
+        s3 = store.client()
+        s3.create_bucket(Bucket=BUCKET)
+
+        for size in [0, 1, INLINE_MAX, INLINE_MAX + 1, MIB - 1, MIB, MIB + 1,
+                     2 * MIB + BLOCK, 5 * MIB + 4097]:
+            bodies[str(size)] = content(str(size), size)
+            s3.put_object(Bucket=BUCKET, Key=str(size),
+                          Body=bodies[str(size)])
+
+        store.stop()
+
+        objects, _ = verify(OK, store.disks)
+        assert wrong(objects) == {} and set(objects) == set(bodies)
+
+        target, manifest = salvage(run, DAMAGED if m else OK,
+                                   store.disks[m:], tmp_path)
+        check_salvaged(target, manifest, bodies)
+
+        # one byte more than parity makes up for
+
+        for disk in store.disks[:m + 1]:
+            flip(shard_of(disk, str(MIB)), 0)
+
+        objects, _ = verify(LOST, store.disks)
+        assert wrong(objects) == {str(MIB): ("lost", m + 1)}
+
+
 # ---- people
 
 
