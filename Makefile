@@ -1,7 +1,7 @@
 # ngx_http_s3_module
 #
-#   make            the module, build/ngx_http_s3_module.so, and
-#                   build/s3-credential
+#   make            the module, build/ngx_http_s3_module.so, and the tools
+#                   build/s3-credential and build/s3-store
 #   make run        install what is missing, build, serve on 127.0.0.1:9000
 #   make run-gateway UPSTREAM=http://HOST UPSTREAM_ACCESS_KEY=...
 #        UPSTREAM_SECRET_KEY=...   the same before another S3
@@ -11,8 +11,8 @@
 #   make variants   a part of t/s3 with a newer nginx, and with sanitizers
 #   make fuzz       replay the corpora, then FUZZ_SECONDS of fuzzing each
 #   make bench      benchmarks; make bench-gateway: those of a gateway
-#   make install    module, s3_params, s3_gateway_params and s3-credential
-#                   into $(DESTDIR)
+#   make install    module, s3_params, s3_gateway_params, s3-credential and
+#                   s3-store into $(DESTDIR)
 #   make clean      removes build/; the data of `make run` stays
 #
 # NGINX_SRC=DIR builds for another nginx than the distribution's, and that
@@ -58,7 +58,7 @@ SANITIZE     = -fsanitize=address,undefined -fno-sanitize-recover=all
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-all: module $(BUILD)/s3-credential
+all: module $(BUILD)/s3-credential $(BUILD)/s3-store
 
 module:
 	@BUILD=$(BUILD) CC=$(CC) tools/module $(NGINX_SRC)
@@ -67,6 +67,21 @@ $(BUILD)/s3-credential: tools/s3-credential.c
 	@mkdir -p $(@D)
 	$(CC) $(WARNINGS) -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
 	    -o $@ $< -ljansson
+
+# the tool for disks, which shares no code with src/; its tests run the other
+
+STORE_TOOL      := $(wildcard tools/s3-store/*.c)
+STORE_TOOL_LIBS  = -lisal -lsqlite3 -ljansson -lcrypto
+
+$(BUILD)/s3-store: $(STORE_TOOL) tools/s3-store/store.h
+	@mkdir -p $(@D)
+	$(CC) $(WARNINGS) -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
+	    -o $@ $(STORE_TOOL) $(STORE_TOOL_LIBS)
+
+$(BUILD)/asan/s3-store: $(STORE_TOOL) tools/s3-store/store.h
+	@mkdir -p $(@D)
+	$(CLANG) $(WARNINGS) -O1 -g -fno-omit-frame-pointer $(SANITIZE) \
+	    -o $@ $(STORE_TOOL) $(STORE_TOOL_LIBS)
 
 
 build/nginx/%/libngxcore.a: tools/nginx-core tools/nginx-source \
@@ -178,13 +193,13 @@ bench-gateway: module
 	@tools/deps test
 	@BUILD=$(BUILD) build/venv/bin/python bench/gateway
 
-install: module $(BUILD)/s3-credential
+install: module $(BUILD)/s3-credential $(BUILD)/s3-store
 	install -D -m 644 $(MODULE) \
 	    $(DESTDIR)$(MODULES_DIR)/ngx_http_s3_module.so
 	install -D -m 644 -t $(DESTDIR)$(CONF_DIR) conf/s3_params \
 	    conf/s3_gateway_params
-	install -D -m 755 $(BUILD)/s3-credential \
-	    $(DESTDIR)$(BIN_DIR)/s3-credential
+	install -D -m 755 -t $(DESTDIR)$(BIN_DIR) $(BUILD)/s3-credential \
+	    $(BUILD)/s3-store
 
 clean:
 	rm -rf $(BUILD)

@@ -1,0 +1,128 @@
+/*
+ * s3-store: status, verification and salvage of a store's disks while no
+ * nginx has them.  docs/s3-store.md is the manual.
+ */
+
+
+#include "store.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+
+static void st_usage(FILE *out);
+
+
+static const struct {
+    const char  *name;
+    int        (*handler)(st_set_t *set, char **args);
+    int          nargs;                /* before the disks */
+    const char  *help;
+} st_commands[] = {
+    { "status", st_status, 0, "DISK..." },
+    { "verify", st_verify, 0, "DISK..." },
+    { "list-damaged", st_list_damaged, 0, "DISK..." },
+    { "salvage", st_salvage, 1, "DIR DISK..." },
+
+    /* not there yet: said so, and not taken for a typing error */
+
+    { "format", NULL, 0, NULL },
+    { "heal", NULL, 0, NULL },
+    { "replace", NULL, 0, NULL },
+    { NULL, NULL, 0, NULL }
+};
+
+
+int
+main(int argc, char **argv)
+{
+    int              c, i, rc;
+    static st_set_t  set;
+
+    static const struct option  options[] = {
+        { "json", no_argument, NULL, 'j' },
+        { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 }
+    };
+
+    while ((c = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
+        switch (c) {
+        case 'j':
+            st_json = 1;
+            break;
+        case 'h':
+            st_usage(stdout);
+            return ST_OK;
+        default:
+            st_usage(stderr);
+            return ST_FAILED;
+        }
+    }
+
+    argc -= optind;
+    argv += optind;
+
+    for (i = 0; st_commands[i].name; i++) {
+        if (argc > 0 && strcmp(argv[0], st_commands[i].name) == 0) {
+            break;
+        }
+    }
+
+    if (st_commands[i].name && st_commands[i].handler == NULL) {
+        st_error("%s is not there yet", st_commands[i].name);
+        return ST_FAILED;
+    }
+
+    if (st_commands[i].name == NULL || argc < 2 + st_commands[i].nargs) {
+        st_usage(stderr);
+        return ST_FAILED;
+    }
+
+    if (st_index_init() != 0) {
+        st_error("SQLite cannot be set up");
+        return ST_FAILED;
+    }
+
+    argv++;
+    argc -= 1 + st_commands[i].nargs;
+
+    rc = ST_FAILED;
+
+    if (st_set_open(&set, argv + st_commands[i].nargs, (unsigned) argc)
+        == 0)
+    {
+        rc = st_commands[i].handler(&set, argv);
+    }
+
+    st_progress_end();
+    st_set_close(&set);
+
+    if (fflush(stdout) != 0 && st_output == 0) {
+        st_output = errno;
+    }
+
+    if (st_output) {
+        st_error("standard output: %s", strerror(st_output));
+        return ST_FAILED;
+    }
+
+    return rc;
+}
+
+
+static void
+st_usage(FILE *out)
+{
+    int  i;
+
+    fprintf(out, "usage:\n");
+
+    for (i = 0; st_commands[i].name; i++) {
+        if (st_commands[i].handler) {
+            fprintf(out, "  s3-store [--json] %-12s %s\n",
+                    st_commands[i].name, st_commands[i].help);
+        }
+    }
+}

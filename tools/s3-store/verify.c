@@ -1,0 +1,879 @@
+/*
+ * Everything against everything:
+ *
+ *     each index        its pages, their order, its rows against the others'
+ *     each object       its rows, its shards, its bytes; and each part of an
+ *                       upload that is not completed
+ *     each data row     as many objects as it says
+ *     each file         a row that knows it
+ *
+ * list-damaged is the second line alone, and prints what is not whole.
+ */
+
+
+#include "store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+typedef struct {
+    st_set_t       *set;
+    int             list;              /* list-damaged */
+    int             rc;                /* exit status */
+    uint64_t        done;              /* bytes, for the progress */
+
+    uint64_t        objects[3];        /* by verdict */
+    uint64_t        parts[3];
+    uint64_t        index;             /* problems of indexes */
+    uint64_t        strays;            /* files without a row */
+    uint64_t        leftovers;         /* in tmp/: removed by a start */
+    uint64_t        files;             /* shards that rows know */
+
+    int             damaged;           /* no index is good */
+    st_disk_t      *disk;              /* whose problems these are */
+    const char     *kind;
+    const char     *where;             /* directory that is walked */
+
+    st_bytes_t      bucket;            /* of the upload */
+    st_bytes_t      key;
+    char            upload[33];
+} st_verify_t;
+
+
+static int st_verify_run(st_set_t *set, int list);
+static void st_verify_indexes(st_verify_t *v);
+static void st_verify_problem(void *data, const char *text);
+static int st_verify_object(void *data, const st_object_t *object);
+static void st_verify_uploads(st_verify_t *v);
+static int st_verify_upload(void *data, sqlite3_stmt *stmt);
+static void st_verify_part(void *data, unsigned number, uint64_t size,
+    st_report_t *report);
+static void st_verify_report(st_verify_t *v, json_t *j, const char *name,
+    st_report_t *report);
+static void st_verify_references(st_verify_t *v);
+static void st_verify_files(st_verify_t *v);
+static void st_verify_data(st_verify_t *v);
+static void st_verify_tmp(st_verify_t *v);
+static void st_verify_stray(st_verify_t *v, const char *folder,
+    const char *name, const char *what);
+static int st_verify_known(st_verify_t *v, const char *name);
+static DIR *st_verify_dir(st_disk_t *disk, const char *path);
+static void st_verify_summary(st_verify_t *v);
+
+
+int
+st_verify(st_set_t *set, char **args)
+{
+    return st_verify_run(set, 0);
+}
+
+
+int
+st_list_damaged(st_set_t *set, char **args)
+{
+    return st_verify_run(set, 1);
+}
+
+
+static int
+st_verify_run(st_set_t *set, int list)
+{
+    int          broken;
+    json_t      *j;
+    uint64_t     bytes, parts;
+    unsigned     i;
+    st_verify_t  v;
+
+    memset(&v, 0, sizeof(st_verify_t));
+
+    v.set = set;
+    v.list = list;
+    v.rc = st_set_verdict(set);
+
+    st_set_warn(set);
+
+    if (!list) {
+        for (i = 0; i < set->n; i++) {
+
+            if (!st_json) {
+                st_disk_text(set, &set->disk[i]);
+                continue;
+            }
+
+            j = st_disk_json(set, &set->disk[i]);
+            st_json_set(j, "type", json_string("disk"));
+            st_json_line(j);
+        }
+
+        for (i = 0; !st_json && i < set->ndisks; i++) {
+            if (set->slot[i] == NULL) {
+                st_print("slot %u: no disk", i);
+            }
+        }
+    }
+
+    if (set->ncurrent == 0) {
+        st_error("no index can be read: which objects there are is not "
+                 "known");
+        return ST_LOST;
+    }
+
+    if (!list) {
+        st_verify_indexes(&v);
+    }
+
+    if (st_index_number(set, "SELECT total(size) FROM object", &bytes) != 0
+        || st_index_number(set, "SELECT total(part.size) FROM upload, part"
+                           " WHERE upload.state = 0"
+                           " AND part.data_id = upload.upload_id", &parts)
+           != 0)
+    {
+        bytes = 0;
+        parts = 0;
+    }
+
+    st_progress_start("verify", bytes + parts);
+
+    broken = 0;
+    (void) st_objects(set, st_verify_object, &v, &broken);
+
+    if (broken) {
+        v.rc = ST_LOST;
+        st_error("no index has all rows of objects: those behind the damage "
+                 "were taken from the end, some may be missing");
+    }
+
+    st_verify_uploads(&v);
+
+    st_progress_end();
+
+    if (list) {
+        return v.rc;
+    }
+
+    st_verify_references(&v);
+    st_verify_files(&v);
+    st_verify_summary(&v);
+
+    return v.rc;
+}
+
+
+/* ---- indexes */
+
+
+static void
+st_verify_indexes(st_verify_t *v)
+{
+    unsigned    i, n;
+    uint64_t    before;
+    st_disk_t  *good[ST_DISKS_MAX], *bad[ST_DISKS_MAX], *disk;
+    unsigned    ngood, nbad;
+
+    ngood = 0;
+    nbad = 0;
+    v->kind = "index";
+
+    for (i = 0; i < v->set->nview; i++) {
+        disk = v->set->view[i];
+        v->disk = disk;
+        before = v->index;
+
+        n = st_index_check(disk, st_verify_problem, v);
+        v->index = before + n;
+
+        if (i >= v->set->ncurrent) {
+            continue;
+        }
+
+        if (n) {
+            bad[nbad++] = disk;
+        } else {
+            good[ngood++] = disk;
+        }
+    }
+
+    /* those without damage are asked first from now on */
+
+    memcpy(v->set->view, good, ngood * sizeof(st_disk_t *));
+    memcpy(v->set->view + ngood, bad, nbad * sizeof(st_disk_t *));
+
+    /* of one that is damaged nothing more could be said */
+
+    v->damaged = (ngood == 0);
+
+    for (i = 1; i < ngood; i++) {
+        v->disk = v->set->view[i];
+        before = v->index;
+
+        n = st_index_compare(v->set->view[0], v->disk, st_verify_problem, v);
+        v->index = before + n;
+    }
+
+    if (v->index && v->rc == ST_OK) {
+        v->rc = ST_DAMAGED;
+    }
+}
+
+
+static void
+st_verify_problem(void *data, const char *text)
+{
+    char         *path, *safe;
+    json_t       *j;
+    st_verify_t  *v = data;
+
+    if (st_json) {
+        j = json_object();
+        if (j == NULL) {
+            st_no_memory();
+        }
+
+        st_json_set(j, "type", json_string(v->kind));
+
+        if (v->disk) {
+            st_json_bytes(j, "disk", v->disk->path, strlen(v->disk->path));
+        }
+
+        st_json_bytes(j, "problem", text, strlen(text));
+        st_json_line(j);
+        return;
+    }
+
+    safe = st_escape(text, strlen(text));
+
+    if (v->disk) {
+        path = st_escape(v->disk->path, strlen(v->disk->path));
+        st_print("%s of %s: %s", v->kind, path, safe);
+        free(path);
+
+    } else {
+        st_print("%s: %s", v->kind, safe);
+    }
+
+    free(safe);
+}
+
+
+/* ---- objects */
+
+
+static int
+st_verify_object(void *data, const st_object_t *object)
+{
+    char         *name, etag[64];
+    json_t       *j;
+    st_report_t   report;
+    st_verify_t  *v = data;
+
+    if (object->flags & ST_DELETE_MARKER) {
+        return 0;
+    }
+
+    st_report_init(&report);
+    (void) st_object_read(v->set, object, NULL, NULL, &report);
+
+    v->objects[report.verdict]++;
+
+    j = NULL;
+    name = NULL;
+
+    if (st_json) {
+        j = st_object_json(object->bucket, object->key, object->version);
+        st_json_set(j, "type", json_string("object"));
+        st_etag_text(object->etag, etag);
+        st_json_set(j, "size", json_integer((json_int_t) object->size));
+        st_json_set(j, "etag", json_string(etag));
+
+    } else {
+        name = st_object_name(object->bucket, object->key, object->version);
+    }
+
+    st_verify_report(v, j, name, &report);
+
+    free(name);
+    st_report_free(&report);
+
+    v->done += object->size;
+    st_progress(v->done);
+
+    return 0;
+}
+
+
+static void
+st_verify_uploads(st_verify_t *v)
+{
+    int  broken;
+
+    static const st_scan_t  scan = {
+        "SELECT bucket, key, upload_id FROM upload NOT INDEXED",
+        "AND state = 0", "bucket,key,upload_id", 3, { NULL, 0 }
+    };
+
+    broken = 0;
+
+    (void) st_scan(v->set, &scan, st_verify_upload, v, &broken);
+
+    if (broken) {
+        v->rc = ST_LOST;
+        st_error("no index has all rows of uploads");
+    }
+}
+
+
+static int
+st_verify_upload(void *data, sqlite3_stmt *stmt)
+{
+    int            broken;
+    st_bytes_t     none, id;
+    st_verify_t   *v = data;
+    sqlite3_stmt  *bucket;
+
+    none.data = NULL;
+    none.len = 0;
+
+    id = st_column(stmt, 2);
+
+    if (id.len != 16) {
+        return 0;
+    }
+
+    bucket = st_row_find(v->set, ST_SQL_BUCKET, none,
+                         sqlite3_column_int64(stmt, 0));
+
+    v->bucket = none;
+
+    if (bucket) {
+        v->bucket = st_column(bucket, 0);
+    }
+
+    v->key = st_column(stmt, 1);
+    st_hex(id.data, 16, v->upload);
+
+    broken = 0;
+    st_upload_read(v->set, id, st_verify_part, v, &broken);
+
+    st_row_done(bucket);
+
+    if (broken) {
+        v->rc = ST_LOST;
+        st_error("no index has all rows of the parts of upload %s",
+                 v->upload);
+    }
+
+    return 0;
+}
+
+
+static void
+st_verify_part(void *data, unsigned number, uint64_t size,
+    st_report_t *report)
+{
+    char         *name, *object;
+    json_t       *j;
+    st_bytes_t    none;
+    st_verify_t  *v = data;
+
+    none.data = (const uint8_t *) "";
+    none.len = 0;
+
+    v->parts[report->verdict]++;
+
+    j = NULL;
+    name = NULL;
+
+    if (st_json) {
+        j = st_object_json(v->bucket, v->key, none);
+        st_json_set(j, "type", json_string("part"));
+        st_json_set(j, "upload", json_string(v->upload));
+        st_json_set(j, "part", json_integer(number));
+        st_json_set(j, "size", json_integer((json_int_t) size));
+
+    } else {
+        object = st_object_name(v->bucket, v->key, none);
+
+        if (asprintf(&name, "%s (part %u of upload %s)", object, number,
+                     v->upload)
+            == -1)
+        {
+            st_no_memory();
+        }
+
+        free(object);
+    }
+
+    st_verify_report(v, j, name, report);
+
+    free(name);
+
+    v->done += size;
+    st_progress(v->done);
+}
+
+
+/* j or name: what it is of */
+
+static void
+st_verify_report(st_verify_t *v, json_t *j, const char *name,
+    st_report_t *report)
+{
+    char        *text;
+    size_t       i;
+    json_t      *problem;
+    const char  *verdict;
+
+    verdict = st_verdict_name(report->verdict);
+
+    if (report->verdict == ST_GONE) {
+        v->rc = ST_LOST;
+
+    } else if (report->verdict == ST_SHORT && v->rc == ST_OK) {
+        v->rc = ST_DAMAGED;
+    }
+
+    if (j) {
+        if (v->list && report->verdict == ST_WHOLE) {
+            json_decref(j);
+            return;
+        }
+
+        st_json_set(j, "verdict", json_string(verdict));
+        st_json_set(j, "short_of", json_integer(report->short_of));
+
+        if (report->problems) {
+            st_json_set(j, "problems", json_incref(report->problems));
+        }
+
+        if (report->more) {
+            st_json_set(j, "more_problems",
+                        json_integer((json_int_t) report->more));
+        }
+
+        st_json_line(j);
+        return;
+    }
+
+    if (report->verdict == ST_WHOLE) {
+        return;
+    }
+
+    if (report->verdict == ST_SHORT && report->short_of) {
+        st_print("%s, of %u shard%s: %s", verdict, report->short_of,
+                 report->short_of == 1 ? "" : "s", name);
+
+    } else {
+        st_print("%s: %s", verdict, name);
+    }
+
+    json_array_foreach(report->problems, i, problem) {
+        text = st_problem_text(problem);
+        st_print("    %s", text);
+        free(text);
+    }
+
+    if (report->more) {
+        st_print("    and %llu more", (unsigned long long) report->more);
+    }
+}
+
+
+/* ---- references: two lists in the order of data ids */
+
+
+static void
+st_verify_references(st_verify_t *v)
+{
+    int            rc[2], order, i;
+    char           text[160], id[33];
+    int64_t        n[2];
+    sqlite3       *db;
+    st_bytes_t     b[2];
+    sqlite3_stmt  *stmt[2];
+
+    static const char *const  sql[2] = {
+        "SELECT data_id, count(*) FROM object WHERE (flags & 1) = 0"
+        " GROUP BY data_id ORDER BY data_id",
+        "SELECT data_id, refs FROM data ORDER BY data_id"
+    };
+
+    db = v->set->view[0]->db;
+    v->disk = NULL;
+    v->kind = "references";
+
+    if (v->damaged) {
+        st_verify_problem(v, "not counted: no index is whole");
+        return;
+    }
+
+    for (i = 0; i < 2; i++) {
+        stmt[i] = NULL;
+        rc[i] = sqlite3_prepare_v2(db, sql[i], -1, &stmt[i], NULL);
+
+        if (rc[i] == SQLITE_OK) {
+            rc[i] = sqlite3_step(stmt[i]);
+        }
+    }
+
+    while ((rc[0] == SQLITE_ROW || rc[0] == SQLITE_DONE)
+           && (rc[1] == SQLITE_ROW || rc[1] == SQLITE_DONE)
+           && (rc[0] == SQLITE_ROW || rc[1] == SQLITE_ROW))
+    {
+        for (i = 0; i < 2; i++) {
+            n[i] = 0;
+            b[i].data = (const uint8_t *) "";
+            b[i].len = 0;
+
+            if (rc[i] == SQLITE_ROW) {
+                b[i] = st_column(stmt[i], 0);
+                n[i] = sqlite3_column_int64(stmt[i], 1);
+            }
+        }
+
+        if (rc[0] != SQLITE_ROW) {
+            order = 1;
+
+        } else if (rc[1] != SQLITE_ROW) {
+            order = -1;
+
+        } else {
+            order = memcmp(b[0].data, b[1].data,
+                           b[0].len < b[1].len ? b[0].len : b[1].len);
+            order = order ? order : (b[0].len > b[1].len)
+                                    - (b[0].len < b[1].len);
+        }
+
+        /* an object without data is the object's problem */
+
+        if (order > 0 || (order == 0 && n[0] != n[1])) {
+
+            st_hex(b[1].data, b[1].len < 16 ? b[1].len : 16, id);
+            (void) snprintf(text, sizeof(text), "data %s: its row says that "
+                            "%lld objects have it, there are %lld", id,
+                            (long long) n[1],
+                            (long long) (order > 0 ? 0 : n[0]));
+
+            st_verify_problem(v, text);
+            v->index++;
+            v->rc = v->rc == ST_OK ? ST_DAMAGED : v->rc;
+        }
+
+        if (order <= 0) {
+            rc[0] = sqlite3_step(stmt[0]);
+        }
+
+        if (order >= 0) {
+            rc[1] = sqlite3_step(stmt[1]);
+        }
+    }
+
+    if (rc[0] != SQLITE_DONE || rc[1] != SQLITE_DONE) {
+        (void) snprintf(text, sizeof(text), "not counted: %s",
+                        sqlite3_errmsg(db));
+        st_verify_problem(v, text);
+        v->index++;
+        v->rc = v->rc == ST_OK ? ST_DAMAGED : v->rc;
+    }
+
+    (void) sqlite3_finalize(stmt[0]);
+    (void) sqlite3_finalize(stmt[1]);
+}
+
+
+/* ---- files */
+
+
+static void
+st_verify_files(st_verify_t *v)
+{
+    unsigned  i;
+
+    for (i = 0; i < v->set->ndisks; i++) {
+        if (v->set->slot[i]) {
+            v->disk = v->set->slot[i];
+            st_verify_data(v);
+            st_verify_tmp(v);
+        }
+    }
+}
+
+
+static DIR *
+st_verify_dir(st_disk_t *disk, const char *path)
+{
+    int   fd, err;
+    DIR  *dir;
+
+    fd = st_open_below(disk->fd, path, O_RDONLY|O_DIRECTORY);
+    if (fd == -1) {
+        return NULL;
+    }
+
+    dir = fdopendir(fd);
+    if (dir == NULL) {
+        err = errno;
+        (void) close(fd);
+        errno = err;
+    }
+
+    return dir;
+}
+
+
+static void
+st_verify_data(st_verify_t *v)
+{
+    DIR            *data, *dir;
+    char            path[64];
+    uint8_t         id[16];
+    struct stat     st;
+    struct dirent  *folder, *entry;
+
+    data = st_verify_dir(v->disk, "data");
+
+    if (data == NULL) {
+        st_verify_stray(v, "", "data", strerror(errno));
+        return;
+    }
+
+    while ((folder = readdir(data)) != NULL) {
+
+        if (strcmp(folder->d_name, ".") == 0
+            || strcmp(folder->d_name, "..") == 0)
+        {
+            continue;
+        }
+
+        if (strspn(folder->d_name, "0123456789abcdef") != 2
+            || folder->d_name[2] != '\0')
+        {
+            st_verify_stray(v, "data/", folder->d_name,
+                            "no directory of shards");
+            continue;
+        }
+
+        (void) snprintf(path, sizeof(path), "data/%.2s", folder->d_name);
+        dir = st_verify_dir(v->disk, path);
+
+        if (dir == NULL) {
+            st_verify_stray(v, "data/", folder->d_name,
+                            errno == ENOTDIR || errno == ELOOP
+                            ? "no directory of shards" : strerror(errno));
+            continue;
+        }
+
+        (void) snprintf(path, sizeof(path), "data/%.2s/", folder->d_name);
+
+        while ((entry = readdir(dir)) != NULL) {
+
+            if (strcmp(entry->d_name, ".") == 0
+                || strcmp(entry->d_name, "..") == 0)
+            {
+                continue;
+            }
+
+            if (st_id_parse(entry->d_name, id) != 0
+                || strncmp(entry->d_name, folder->d_name, 2) != 0
+                || fstatat(dirfd(dir), entry->d_name, &st,
+                           AT_SYMLINK_NOFOLLOW)
+                   == -1
+                || !S_ISREG(st.st_mode))
+            {
+                st_verify_stray(v, path, entry->d_name, "no shard");
+                continue;
+            }
+
+            if (st_verify_known(v, entry->d_name)) {
+                v->files++;
+
+            } else {
+                st_verify_stray(v, path, entry->d_name, "no row has it");
+            }
+        }
+
+        (void) closedir(dir);
+    }
+
+    (void) closedir(data);
+}
+
+
+/* a crash leaves such files, and the next start removes them */
+
+static void
+st_verify_tmp(st_verify_t *v)
+{
+    DIR            *tmp, *dir;
+    char            path[64];
+    uint8_t         id[16];
+    struct dirent  *session, *entry;
+
+    tmp = st_verify_dir(v->disk, "tmp");
+
+    if (tmp == NULL) {
+        if (errno != ENOENT) {
+            st_verify_stray(v, "", "tmp", strerror(errno));
+        }
+
+        return;
+    }
+
+    while ((session = readdir(tmp)) != NULL) {
+
+        if (strcmp(session->d_name, ".") == 0
+            || strcmp(session->d_name, "..") == 0)
+        {
+            continue;
+        }
+
+        if (st_id_parse(session->d_name, id) != 0) {
+            v->leftovers++;
+            continue;
+        }
+
+        (void) snprintf(path, sizeof(path), "tmp/%.32s", session->d_name);
+        dir = st_verify_dir(v->disk, path);
+
+        if (dir == NULL) {
+            v->leftovers++;
+            continue;
+        }
+
+        while ((entry = readdir(dir)) != NULL) {
+
+            if (strcmp(entry->d_name, ".") == 0
+                || strcmp(entry->d_name, "..") == 0
+                || strcmp(entry->d_name, "lock") == 0)
+            {
+                continue;
+            }
+
+            if (st_id_parse(entry->d_name, id) == 0
+                && st_verify_known(v, entry->d_name))
+            {
+                v->files++;
+
+            } else {
+                v->leftovers++;
+            }
+        }
+
+        (void) closedir(dir);
+    }
+
+    (void) closedir(tmp);
+}
+
+
+static int
+st_verify_known(st_verify_t *v, const char *name)
+{
+    uint8_t        id[16];
+    st_bytes_t     b;
+    sqlite3_stmt  *stmt;
+
+    (void) st_id_parse(name, id);
+
+    b.data = id;
+    b.len = 16;
+
+    stmt = st_row_find(v->set, ST_SQL_KNOWN, b, 0);
+    st_row_done(stmt);
+
+    return stmt != NULL;
+}
+
+
+static void
+st_verify_stray(st_verify_t *v, const char *folder, const char *name,
+    const char *what)
+{
+    char  *text, *safe;
+
+    safe = st_escape(name, strlen(name));
+
+    if (asprintf(&text, "%s%s: %s", folder, safe, what) == -1) {
+        st_no_memory();
+    }
+
+    v->kind = "stray";
+    v->strays++;
+    v->rc = v->rc == ST_OK ? ST_DAMAGED : v->rc;
+
+    /* it is ASCII and UTF-8 now: escaped twice it would not be the name */
+
+    if (st_json) {
+        st_verify_problem(v, text);
+
+    } else {
+        char  *path;
+
+        path = st_escape(v->disk->path, strlen(v->disk->path));
+        st_print("stray of %s: %s", path, text);
+        free(path);
+    }
+
+    free(text);
+    free(safe);
+}
+
+
+/* ---- the end */
+
+
+static void
+st_verify_summary(st_verify_t *v)
+{
+    json_t  *j;
+
+    if (!st_json) {
+        st_print("%llu objects: %llu whole, %llu short, %llu lost",
+                 (unsigned long long) (v->objects[0] + v->objects[1]
+                                       + v->objects[2]),
+                 (unsigned long long) v->objects[0],
+                 (unsigned long long) v->objects[1],
+                 (unsigned long long) v->objects[2]);
+        st_print("%llu parts of uploads: %llu whole, %llu short, %llu lost",
+                 (unsigned long long) (v->parts[0] + v->parts[1]
+                                       + v->parts[2]),
+                 (unsigned long long) v->parts[0],
+                 (unsigned long long) v->parts[1],
+                 (unsigned long long) v->parts[2]);
+        st_print("%llu shard files, %llu strays, %llu left in tmp/; %llu "
+                 "problems of indexes",
+                 (unsigned long long) v->files,
+                 (unsigned long long) v->strays,
+                 (unsigned long long) v->leftovers,
+                 (unsigned long long) v->index);
+        return;
+    }
+
+    j = json_pack("{s:s, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I}, s:I, s:I, s:I,"
+                  " s:I, s:i}",
+                  "type", "summary",
+                  "objects",
+                  "whole", (json_int_t) v->objects[0],
+                  "short", (json_int_t) v->objects[1],
+                  "lost", (json_int_t) v->objects[2],
+                  "parts",
+                  "whole", (json_int_t) v->parts[0],
+                  "short", (json_int_t) v->parts[1],
+                  "lost", (json_int_t) v->parts[2],
+                  "shard_files", (json_int_t) v->files,
+                  "strays", (json_int_t) v->strays,
+                  "left_in_tmp", (json_int_t) v->leftovers,
+                  "index_problems", (json_int_t) v->index,
+                  "status", v->rc);
+    if (j == NULL) {
+        st_no_memory();
+    }
+
+    st_json_line(j);
+}
