@@ -604,6 +604,24 @@ s3_vfs_read_db(s3_vfs_file_t *f, uint8_t *p, size_t size, uint64_t offset)
                 return SQLITE_IOERR_SHORT_READ;
             }
 
+            /*
+             * Torn in a checkpoint, it stands in the log, which is not looked
+             * for either before the header was read.  Of that SQLite takes
+             * the size of pages for a guess; page 1 itself it reads from the
+             * log, or here once more, with a lock.
+             */
+
+            if (pgno == 0 && got == S3_VFS_PAGE && n < S3_VFS_PAGE
+                && f->lock < SQLITE_LOCK_SHARED
+                && s3_door->fstatat(f->vfs->dir,
+                                    sqlite3_filename_wal(f->name), &st,
+                                    AT_SYMLINK_NOFOLLOW) == 0
+                && st.st_size > 0)
+            {
+                memcpy(p, page + from, n);
+                return SQLITE_OK;
+            }
+
             return s3_vfs_fail(f->vfs, EBADMSG, SQLITE_IOERR_DATA);
         }
 

@@ -596,6 +596,70 @@ one_writer(void **state)
 }
 
 
+/*
+ * The power went in a checkpoint that wrote page 1: the log has it, and is not
+ * looked at before the header was read.  Without the log it is damage.
+ */
+
+static void
+torn_first_page(void **state)
+{
+    int       fd, i;
+    disk_t    d;
+    uint8_t   first[PAGE], torn[PAGE];
+
+    disk_make(&d);
+
+    assert_int_equal(sqlite3_wal_checkpoint_v2(d.db, "main",
+                                               SQLITE_CHECKPOINT_PASSIVE,
+                                               NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(d.db), SQLITE_OK);
+    d.db = NULL;
+    assert_true(size_of(&d, "t.db-wal") > 0);
+
+    fd = openat(d.fd, "t.db", O_RDWR);
+    assert_int_equal(pread(fd, first, PAGE, 0), PAGE);
+
+    for (i = 0; i < 40; i++) {
+
+        /* some sectors of it, a byte of the header, nothing that is right */
+
+        memcpy(torn, first, PAGE);
+
+        if (i < 8) {
+            memset(torn + i * 512, 0, 512);
+
+        } else if (i < 36) {
+            torn[i] ^= 0xff;
+
+        } else {
+            s3_test_fill(torn, PAGE, i);
+        }
+
+        if (memcmp(torn, first, PAGE) == 0) {
+            continue;                  /* it was zeros */
+        }
+
+        assert_int_equal(pwrite(fd, torn, PAGE, 0), PAGE);
+
+        if (fresh_check(&d) != 0) {
+            fail_msg("torn so: %d", i);
+        }
+    }
+
+    assert_int_equal(s3_vfs_error(d.vfs), 0);
+
+    assert_int_equal(unlinkat(d.fd, "t.db-wal", 0), 0);
+    assert_int_equal(fresh_check(&d), SQLITE_IOERR_DATA);
+
+    assert_int_equal(pwrite(fd, first, PAGE, 0), PAGE);
+    assert_int_equal(fresh_check(&d), 0);
+    (void) close(fd);
+
+    disk_free(&d);
+}
+
+
 /* names that lead elsewhere */
 
 static void
@@ -634,6 +698,7 @@ main(void)
         cmocka_unit_test(failed_sync),
         cmocka_unit_test(readers_and_writer),
         cmocka_unit_test(one_writer),
+        cmocka_unit_test(torn_first_page),
         cmocka_unit_test(names),
     };
 
