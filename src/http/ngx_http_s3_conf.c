@@ -450,38 +450,47 @@ ngx_http_s3_check_cache(ngx_conf_t *cf, void *post, void *data)
 }
 
 
-char *
-ngx_http_s3_abort_uploads_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+/* "off", which is 0, or a time in seconds: the first argument */
+
+static char *
+ngx_http_s3_off_or_time(ngx_conf_t *cf, ngx_command_t *cmd, time_t *sec)
 {
-    ngx_http_s3_main_conf_t  *mcf = conf;
+    ngx_int_t   time;
+    ngx_str_t  *value;
 
-    ngx_int_t                 age;
-    ngx_str_t                *value;
-
-    if (mcf->upload_age != NGX_CONF_UNSET) {
+    if (*sec != NGX_CONF_UNSET) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
 
     if (ngx_strcmp(value[1].data, "off") == 0) {
-        mcf->upload_age = 0;
+        *sec = 0;
         return NGX_CONF_OK;
     }
 
-    age = ngx_parse_time(&value[1], 1);
+    time = ngx_parse_time(&value[1], 1);
 
-    if (age == NGX_ERROR || age < 1 || age > 0x7fffffff) {
+    if (time == NGX_ERROR || time < 1 || time > 0x7fffffff) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid time \"%V\"; write \"s3_abort_uploads "
-                           "7d;\", at least 1s, or \"s3_abort_uploads off;\"",
-                           &value[1]);
+                           "invalid time \"%V\"; write \"%V 7d;\", at least "
+                           "1s, or \"%V off;\"", &value[1], &cmd->name,
+                           &cmd->name);
         return NGX_CONF_ERROR;
     }
 
-    mcf->upload_age = age;
+    *sec = time;
 
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_s3_abort_uploads_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_s3_main_conf_t  *mcf = conf;
+
+    return ngx_http_s3_off_or_time(cf, cmd, &mcf->upload_age);
 }
 
 
@@ -492,42 +501,22 @@ ngx_http_s3_scrub_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_s3_main_conf_t  *mcf = conf;
 
+    char                     *rv;
     ssize_t                   rate;
-    ngx_int_t                 interval;
     ngx_str_t                *value, s;
-
-    if (mcf->scrub_interval != NGX_CONF_UNSET) {
-        return "is duplicate";
-    }
 
     value = cf->args->elts;
 
-    if (ngx_strcmp(value[1].data, "off") == 0) {
+    rv = ngx_http_s3_off_or_time(cf, cmd, &mcf->scrub_interval);
 
-        if (cf->args->nelts == 3) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"s3_scrub off\" takes no \"%V\"",
-                               &value[2]);
-            return NGX_CONF_ERROR;
-        }
-
-        mcf->scrub_interval = 0;
-        return NGX_CONF_OK;
+    if (rv != NGX_CONF_OK || cf->args->nelts == 2) {
+        return rv;
     }
 
-    interval = ngx_parse_time(&value[1], 1);
-
-    if (interval == NGX_ERROR || interval < 1 || interval > 0x7fffffff) {
+    if (mcf->scrub_interval == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid time \"%V\"; write \"s3_scrub 7d;\", at "
-                           "least 1s, or \"s3_scrub off;\"", &value[1]);
+                           "\"s3_scrub off\" takes no \"%V\"", &value[2]);
         return NGX_CONF_ERROR;
-    }
-
-    mcf->scrub_interval = interval;
-
-    if (cf->args->nelts == 2) {
-        return NGX_CONF_OK;
     }
 
     if (ngx_strncmp(value[2].data, "rate=", 5) != 0) {

@@ -124,6 +124,9 @@ typedef struct {
 
 /* a piece, cut off at 4 KiB; format as ngx_vslprintf()'s */
 void ngx_http_s3_text(ngx_http_s3_text_t *t, const char *fmt, ...);
+/* the lines before a metric's values */
+void ngx_http_s3_text_family(ngx_http_s3_text_t *t, const char *name,
+    const char *type, const char *help);
 
 
 /*

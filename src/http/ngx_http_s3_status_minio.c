@@ -96,8 +96,8 @@ static void
 ngx_http_s3_minio_one(ngx_http_s3_text_t *t, const char *name,
     const char *type, const char *help, uint64_t value)
 {
-    ngx_http_s3_text(t, "# HELP %s %s\n# TYPE %s %s\n"
-                     "%s{server=\"%V\"} %uL\n", name, help, name, type, name,
+    ngx_http_s3_text_family(t, name, type, help);
+    ngx_http_s3_text(t, "%s{server=\"%V\"} %uL\n", name,
                      &ngx_cycle->hostname, value);
 }
 
@@ -199,9 +199,8 @@ ngx_http_s3_minio_sets(ngx_http_s3_text_t *t,
 
     for (f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
 
-        ngx_http_s3_text(t, "# HELP %s %s\n# TYPE %s gauge\n",
-                         families[f].name, families[f].help,
-                         families[f].name);
+        ngx_http_s3_text_family(t, families[f].name, "gauge",
+                                families[f].help);
 
         for (i = 0; i < n; i++) {
             s = &subjects[i];
@@ -287,9 +286,8 @@ ngx_http_s3_minio_node(ngx_http_s3_text_t *t,
 
     for (f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
 
-        ngx_http_s3_text(t, "# HELP %s %s\n# TYPE %s %s\n",
-                         families[f].name, families[f].help,
-                         families[f].name, families[f].type);
+        ngx_http_s3_text_family(t, families[f].name, families[f].type,
+                                families[f].help);
 
         for (i = 0; i < n; i++) {
             s = &subjects[i];
@@ -412,9 +410,8 @@ ngx_http_s3_minio_requests(ngx_http_s3_text_t *t,
 
     for (f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
 
-        ngx_http_s3_text(t, "# HELP %s %s\n# TYPE %s counter\n",
-                         families[f].name, families[f].help,
-                         families[f].name);
+        ngx_http_s3_text_family(t, families[f].name, "counter",
+                                families[f].help);
 
         for (k = 0; k < S3_OP_LAST; k++) {
 
@@ -502,10 +499,9 @@ ngx_http_s3_minio_ttfb(ngx_http_s3_text_t *t,
     ngx_uint_t                i, k, b;
     ngx_http_s3_histogram_t  *h;
 
-    ngx_http_s3_text(t, "# HELP minio_s3_requests_ttfb_seconds_distribution "
-                     "From a request's first byte to its answer's\n"
-                     "# TYPE minio_s3_requests_ttfb_seconds_distribution "
-                     "gauge\n");
+    ngx_http_s3_text_family(t, "minio_s3_requests_ttfb_seconds_distribution",
+                            "gauge",
+                            "From a request's first byte to its answer's");
 
     for (k = 0; k < S3_OP_LAST; k++) {
 

@@ -32,8 +32,6 @@ typedef struct {
 } ngx_http_s3_operation_metric_t;
 
 
-static void ngx_http_s3_text_family(ngx_http_s3_text_t *t, const char *name,
-    const char *type, const char *help);
 static void ngx_http_s3_text_stores(ngx_http_s3_text_t *t,
     ngx_http_s3_subject_t *subjects, ngx_uint_t n);
 static void ngx_http_s3_text_queues(ngx_http_s3_text_t *t,
@@ -196,7 +194,7 @@ ngx_http_s3_status_text(ngx_http_s3_text_t *t,
 }
 
 
-static void
+void
 ngx_http_s3_text_family(ngx_http_s3_text_t *t, const char *name,
     const char *type, const char *help)
 {
