@@ -10,6 +10,7 @@
 #   make asan       the same under AddressSanitizer and UBSan
 #   make variants   a part of t/s3 with a newer nginx, and with sanitizers
 #   make fuzz       replay the corpora, then FUZZ_SECONDS of fuzzing each
+#   make coverage   which lines the tests run, by file
 #   make bench      benchmarks; make bench-gateway: those of a gateway
 #   make install    module, s3_params, s3_gateway_params, s3-credential and
 #                   s3-store into $(DESTDIR)
@@ -53,8 +54,8 @@ LIBS         = -lisal -lsqlite3 -ljansson -lxml2 -lcrypto -lz -lcrypt \
 
 SANITIZE     = -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: all module deps run run-gateway test unit asan variants fuzz unit-build \
-        asan-build fuzz-build bench bench-gateway install clean FORCE
+.PHONY: all module deps run run-gateway test unit asan variants fuzz coverage \
+        unit-build asan-build coverage-build fuzz-build bench bench-gateway install clean FORCE
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -136,6 +137,8 @@ $(BUILD)/$1/t/%: $(BUILD)/$1/t/%.o $(BUILD)/$1/libtest.a \
 endef
 
 $(eval $(call flavour,unit,$(CC),-O1 -g,plain))
+$(eval $(call flavour,coverage,$(CC),-O0 -g --coverage \
+              -fprofile-update=atomic,plain))
 $(eval $(call flavour,asan,$(CLANG),-O1 -g -fno-omit-frame-pointer \
               $(SANITIZE) -fsanitize=fuzzer-no-link,asan))
 
@@ -150,6 +153,7 @@ $(BUILD)/fuzz/t/fuzz/%: $(BUILD)/asan/t/fuzz/%.o $(BUILD)/asan/libtest.a \
 
 unit-build: $(TESTS:%=$(BUILD)/unit/t/unit/%)
 asan-build: $(TESTS:%=$(BUILD)/asan/t/unit/%)
+coverage-build: $(TESTS:%=$(BUILD)/coverage/t/unit/%)
 fuzz-build: $(FUZZERS:%=$(BUILD)/fuzz/t/fuzz/%)
 
 # a program that does not build fails, and hides nothing of the others
@@ -171,6 +175,9 @@ variants:
 
 fuzz: fuzz-build
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz $(BUILD)/fuzz $(FUZZERS)
+
+coverage:
+	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) tools/coverage
 
 
 deps:

@@ -31,6 +31,14 @@
 #include <stdlib.h>
 
 
+#if (S3_COVERAGE)
+
+/* libgcov: what exit() would write and _exit() does not */
+void __gcov_dump(void);
+
+#endif
+
+
 /* bounds how long the store process stays for uploads that are under way */
 #define NGX_HTTP_S3_LINGER  60000
 
@@ -229,6 +237,10 @@ ngx_http_s3_exit(int status, void *data)
     if (ngx_http_s3_running) {
         ngx_http_s3_linger();
     }
+
+#if (S3_COVERAGE)
+    __gcov_dump();
+#endif
 
     _exit(status);
 }
