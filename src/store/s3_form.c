@@ -14,9 +14,14 @@
 #include "s3_brain.h"
 
 
+#define S3_FORM_AGAIN  5000        /* ms, after one that failed */
+
+
 static int s3_form(s3_process_t *p);
 static int s3_form_open(s3_drive_t *drive, int create, size_t cache);
 static void s3_form_run(s3_op_t *op);
+static void s3_form_finish(s3_op_t *op);
+static void s3_form_failed(s3_disk_t *disk);
 static void s3_formed_run(s3_op_t *op);
 
 
@@ -227,7 +232,7 @@ s3_form(s3_process_t *p)
             disk->drive->format.parity = record.parity;
 
             op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_form_run,
-                              s3_step_finish, &step);
+                              s3_form_finish, &step);
             op->sequence = p->conf.cache;
             s3_step_post(&step, disk, op);
         }
@@ -238,9 +243,7 @@ s3_form(s3_process_t *p)
             s3_log(p, 4, "store \"%s\": forming failed", p->conf.name);
 
             for (i = 0; i < p->conf.ndisks; i++) {
-                if (p->disks[i].drive) {
-                    s3_disk_drop(&p->disks[i], 0, "forming failed");
-                }
+                s3_form_failed(&p->disks[i]);
             }
 
             return -1;
@@ -322,7 +325,7 @@ formed:
         }
 
         op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_formed_run,
-                          s3_step_finish, &step);
+                          s3_form_finish, &step);
         op->sequence = p->conf.cache;
         s3_step_post(&step, disk, op);
     }
@@ -331,11 +334,34 @@ formed:
 
     for (i = 0; i < p->conf.ndisks; i++) {
         if ((step.failed >> i) & 1) {
-            s3_disk_drop(&p->disks[i], 0, "forming failed");
+            s3_form_failed(&p->disks[i]);
         }
     }
 
     return 0;
+}
+
+
+static void
+s3_form_finish(s3_op_t *op)
+{
+    if (op->error && op->drive->disk) {
+        s3_log(op->drive->process, 4, "disk \"%s\" can't be formed: %s",
+               op->drive->path, strerror(op->error));
+    }
+
+    s3_step_finish(op);
+}
+
+
+/* what stands in the way there may stay for long, and each try is logged */
+
+static void
+s3_form_failed(s3_disk_t *disk)
+{
+    s3_disk_drop(disk, 0, "forming failed");
+
+    disk->next_try = s3_now() + S3_FORM_AGAIN;
 }
 
 

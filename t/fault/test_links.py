@@ -284,3 +284,7 @@ def test_new_disks(outside, store, name):
          SEEN)
 
     assert picture(outside) == before
+
+    if name == "format.new":
+        assert all(f'disk "{d}" can\'t be formed: Too many levels'
+                   in store.log() for d in store.disks)
