@@ -147,16 +147,21 @@ s3_adopt(s3_process_t *p)
 
         f = &disk->drive->format;
 
-        if (memcmp(f->set_id, p->set_id, 16) != 0
-            || f->ndisks != p->conf.ndisks || f->parity != p->conf.parity
-            || (p->has_record
-                && memcmp(p->record.disk_ids[f->slot], f->disk_id, 16) != 0))
-        {
+        if (!s3_of_set(p, f)) {
             if (disk->why == NULL) {
                 disk->why = "is of another set";
                 s3_log(p, 4, "disk \"%s\" %s", disk->path, disk->why);
             }
 
+            continue;
+        }
+
+        if (disk->drive->broken) {
+
+            /* s3_copy.c; its place is its own, whoever else asks for one */
+
+            disk->home = f->slot;
+            disk->why = "its index is damaged";
             continue;
         }
 
@@ -183,6 +188,16 @@ s3_adopt(s3_process_t *p)
     }
 
     return n ? 0 : -1;
+}
+
+
+int
+s3_of_set(s3_process_t *p, const s3_format_t *f)
+{
+    return p->has_set && memcmp(f->set_id, p->set_id, 16) == 0
+           && f->ndisks == p->conf.ndisks && f->parity == p->conf.parity
+           && (f->copying || !p->has_record
+               || memcmp(p->record.disk_ids[f->slot], f->disk_id, 16) == 0);
 }
 
 
@@ -311,7 +326,7 @@ formed:
         disk = &p->disks[i];
 
         if (disk->drive == NULL || !disk->drive->open
-            || !disk->drive->has_format || disk->drive->format.copying
+            || !disk->drive->has_format || s3_incomplete(disk->drive)
             || memcmp(disk->drive->format.set_id, p->set_id, 16) != 0)
         {
             continue;
