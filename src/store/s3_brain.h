@@ -137,6 +137,8 @@ struct s3_drive_s {
     /* what opening found; the brain's once open */
     s3_format_t            format;
     int                    has_format;
+    int                    broken;       /* of a set, but its index can't be
+                                            opened: why, an errno */
     int                    empty;
     int                    asked;        /* to take a lost disk's place */
     int                    asked_slot;   /* -1: none was named */
@@ -168,6 +170,9 @@ struct s3_disk_s {
     int                    home;         /* the slot it had last, or -1 */
     uint64_t               next_try;
     uint64_t               next_copy;    /* after one that failed */
+    uint8_t                damaged[16];  /* the disk whose index was found to
+                                            be, while others had theirs: it
+                                            waits for a copy; 0: none */
     int                    error;        /* why it is out */
     int                    told;         /* as last logged */
     const char            *why;
@@ -228,6 +233,17 @@ typedef struct {
     uint64_t        slots;
     unsigned        stuck:1;           /* until other disks are members */
 } s3_damage_t;
+
+
+/*
+ * Whether it has no index: it offers no state, serves no reader, and counts
+ * for neither k nor q, until it has a copy
+ */
+static inline int
+s3_incomplete(const s3_drive_t *drive)
+{
+    return drive->has_format && (drive->format.copying || drive->broken);
+}
 
 
 /* operations that recovery waits for, one on each of some disks */
@@ -368,6 +384,8 @@ s3_disk_t *s3_disk_reader(s3_process_t *p);
 /* s3_form.c */
 /* gives disks their slots; 0, or -1: nothing to work with (logged) */
 int s3_adopt(s3_process_t *p);
+/* whether it is the set's, as that is known, and no disk that was replaced */
+int s3_of_set(s3_process_t *p, const s3_format_t *f);
 
 /* s3_recovery.c */
 void s3_recover(s3_process_t *p);

@@ -2,7 +2,8 @@
 /*
  * A fresh copy of the index, made while the set serves: for a disk whose own
  * can't be brought forward (forked, or away for longer than the history goes
- * back), and for an empty one that takes a lost disk's place.
+ * back), or is damaged or gone, and for an empty disk that takes a lost one's
+ * place.
  *
  *     source, house lane              the disk, writer lane
  *                                     DISK/copy/index.db, empty
@@ -19,8 +20,10 @@
  * From there on the disk is a laggard like others.
  *
  * The old index stays whole until the rename: its log is folded into it
- * before, for the log's name is the new one's from then on.  A disk in a lost
- * one's place is "copying" until it has an index, which nobody looks for
+ * before, for the log's name is the new one's from then on.  One that is
+ * damaged is removed before its log is, which must not be found beside either:
+ * in between there is none, and the disk still waits for a copy.  A disk in a
+ * lost one's place is "copying" until it has an index, which nobody looks for
  * before; then "vacant" (s3_vacant.c).
  *
  * In read-only mode nothing changes but this, and this only where it makes up
@@ -39,7 +42,7 @@
 #define S3_COPY_PIECE     (512 * 1024)
 #define S3_COPY_LATE      6          /* long transactions, behind others' */
 #define S3_COPY_AGAIN     500        /* ms, where it was not the disk's fault */
-#define S3_COPY_FAILED    10000      /* ms, where it was */
+#define S3_COPY_FAILED    10000      /* ms, where it was; and after a copy */
 #define S3_COPY_DIR       "copy"
 
 
@@ -100,6 +103,7 @@ static void s3_copy_apply_run(s3_op_t *op);
 static void s3_copy_apply_finish(s3_op_t *op);
 static void s3_copy_install_run(s3_op_t *op);
 static int s3_copy_install(s3_drive_t *drive, const s3_format_t *format);
+static int s3_copy_remove_old(int root);
 static void s3_copy_install_finish(s3_op_t *op);
 static void s3_copy_end(s3_copy_t *c, int failed);
 static void s3_copy_release_run(s3_op_t *op);
@@ -150,6 +154,14 @@ s3_copy_tick(s3_process_t *p)
                    disk->path);
             s3_disk_drop(disk, 0, "it is opened anew, with that");
         }
+
+        if (c->failed == 0) {
+            memset(disk->damaged, 0, 16);
+        }
+
+        /* a drive that spoils each is not to keep the others busy */
+
+        disk->next_copy = p->now + S3_COPY_FAILED;
 
     } else if (c->at_source) {
         disk->next_copy = p->now + S3_COPY_AGAIN;
@@ -237,8 +249,8 @@ s3_copy_next(s3_process_t *p)
 
 
 /*
- * whether it is to take a lost disk's place, by the operator's word, or by
- * its own format file, which was written upon that
+ * whether it has a place, and no index: its own; or a lost disk's, by the
+ * operator's word, or by its format file, which was written upon that
  */
 
 static int
@@ -256,8 +268,7 @@ s3_copy_takes(s3_process_t *p, s3_disk_t *disk)
     }
 
     if (drive->has_format) {
-        return f->copying && memcmp(f->set_id, p->set_id, 16) == 0
-               && f->ndisks == p->conf.ndisks && f->parity == p->conf.parity
+        return s3_incomplete(drive) && s3_of_set(p, f)
                && !s3_copy_held(p, disk, f->slot);
     }
 
@@ -359,7 +370,7 @@ s3_copy_held(s3_process_t *p, const s3_disk_t *disk, unsigned slot)
 
         if (other->slot == (int) slot
             || (other->drive && other->drive->open
-                && other->drive->has_format && other->drive->format.copying
+                && s3_incomplete(other->drive)
                 && memcmp(other->drive->format.set_id, p->set_id, 16) == 0
                 && other->drive->format.slot == slot))
         {
@@ -906,21 +917,10 @@ s3_copy_install(s3_drive_t *drive, const s3_format_t *format)
         return rc;
     }
 
-    if (format->copying) {
-
-        /* of a copy that was cut behind the rename: it was never opened */
-
-        if (s3_door->unlinkat(drive->root, "index.db-wal", 0) == -1
-            && errno != ENOENT)
-        {
-            return errno;
-        }
-
-    } else {
-        rc = s3_index_fold(drive->writer);
-        if (rc) {
-            return rc;
-        }
+    rc = drive->writer ? s3_index_fold(drive->writer)
+                       : s3_copy_remove_old(drive->root);
+    if (rc) {
+        return rc;
     }
 
     if (s3_door->renameat(drive->fresh_dir, "index.db", drive->root,
@@ -944,6 +944,35 @@ s3_copy_install(s3_drive_t *drive, const s3_format_t *format)
     f.vacant = 1;
 
     return s3_format_write(drive->root, &f);
+}
+
+
+/*
+ * An index that was damaged; or, where a disk is copying, that of a copy which
+ * was cut behind the rename.  Without its log it could be an older state that
+ * opens well, and votes for less than was acknowledged; its log would be taken
+ * for the new one's.
+ */
+
+static int
+s3_copy_remove_old(int root)
+{
+    unsigned                  i;
+    static const char *const  names[] = { "index.db", "index.db-wal",
+                                          "index.db-journal" };
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+
+        if (s3_door->unlinkat(root, names[i], 0) == -1 && errno != ENOENT) {
+            return errno;
+        }
+
+        if (i != 1 && s3_door->fsync(root) == -1) {
+            return errno;
+        }
+    }
+
+    return 0;
 }
 
 

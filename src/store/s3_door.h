@@ -9,8 +9,10 @@
  * what reached the disk and what was synced, for the power-cut replay.
  *
  * Every function behaves as the system call of its name: it returns -1 (or
- * a short count) and sets errno.  Thread: any; a descriptor is valid only on
- * the threads of the disk it was opened on (see s3_pool.h).
+ * a short count) and sets errno.  But that no link is followed in any part of
+ * a name, unless it is that of AT_FDCWD: ELOOP or ENOTDIR.  Such names have no
+ * "..".  Thread: any; a descriptor is valid only on the threads of the disk it
+ * was opened on (see s3_pool.h).
  */
 
 

@@ -30,12 +30,15 @@ static void s3_op_run(s3_task_t *task);
 static void s3_op_done(s3_task_t *task);
 static void s3_op_free(s3_op_t *op);
 static int s3_drive_settle_cache(int root);
+static int s3_drive_index_open(s3_drive_t *drive, size_t cache);
+static void s3_drive_index_close(s3_drive_t *drive);
 static void s3_drive_open_run(s3_op_t *op);
 static void s3_drive_open_finish(s3_op_t *op);
 static void s3_drive_watch_run(s3_op_t *op);
 static void s3_drive_watch_finish(s3_op_t *op);
 static void s3_drive_close_run(s3_op_t *op);
 static void s3_drive_release(s3_drive_t *drive);
+static int s3_disk_spared(s3_process_t *p, const s3_disk_t *disk);
 
 
 static s3_drive_t *
@@ -257,6 +260,7 @@ s3_disk_try(s3_disk_t *disk)
     op = s3_op_create(disk->drive, S3_LANE_WATCH, s3_drive_open_run,
                       s3_drive_open_finish, NULL);
     op->sequence = p->conf.cache;
+    memcpy(op->id, disk->damaged, 16);
     s3_op_post(op);
 }
 
@@ -378,35 +382,32 @@ s3_drive_open_run(s3_op_t *op)
         return;
     }
 
+    if (drive->format.formed
+        && memcmp(drive->format.disk_id, op->id, 16) == 0)
+    {
+        /*
+         * It may open well, as the page that is damaged is not looked at, or
+         * at an older state, as a log ends with a frame that is: what it has
+         * voted for is not to be learnt from it.
+         */
+
+        drive->broken = EBADMSG;
+        return;
+    }
+
     rc = s3_drive_settle_cache(drive->root);
 
-    if (rc != 0) {
-        errno = rc;
-        goto failed;
-    }
-
-    drive->vfs = s3_vfs_create(drive->root);
-    if (drive->vfs == NULL) {
-        errno = ENOMEM;
-        goto failed;
-    }
-
-    rc = s3_index_open(drive->vfs, 1, 0, op->sequence, &drive->writer);
-
     if (rc == 0) {
-        rc = s3_index_open(drive->vfs, 0, 0, op->sequence, &drive->reader);
+        rc = s3_drive_index_open(drive, op->sequence);
     }
 
     if (rc == 0) {
-        rc = s3_index_open(drive->vfs, 0, 0, op->sequence / 4,
-                           &drive->house);
+        return;
     }
 
-    if (rc == 0) {
-        rc = s3_index_position(drive->reader, &drive->position);
-    }
-
-    if (rc == 0) {
+    if ((rc == EBADMSG || rc == ENOENT) && drive->format.formed) {
+        s3_drive_index_close(drive);
+        drive->broken = rc;
         return;
     }
 
@@ -419,11 +420,37 @@ failed:
 }
 
 
-static void
-s3_drive_release(s3_drive_t *drive)
+static int
+s3_drive_index_open(s3_drive_t *drive, size_t cache)
 {
-    s3_scrub_release(drive);
+    int  rc;
 
+    drive->vfs = s3_vfs_create(drive->root);
+    if (drive->vfs == NULL) {
+        return ENOMEM;
+    }
+
+    rc = s3_index_open(drive->vfs, 1, 0, cache, &drive->writer);
+
+    if (rc == 0) {
+        rc = s3_index_open(drive->vfs, 0, 0, cache, &drive->reader);
+    }
+
+    if (rc == 0) {
+        rc = s3_index_open(drive->vfs, 0, 0, cache / 4, &drive->house);
+    }
+
+    if (rc == 0) {
+        rc = s3_index_position(drive->reader, &drive->position);
+    }
+
+    return rc;
+}
+
+
+static void
+s3_drive_index_close(s3_drive_t *drive)
+{
     if (drive->writer) {
         s3_index_close(drive->writer);
         drive->writer = NULL;
@@ -439,12 +466,19 @@ s3_drive_release(s3_drive_t *drive)
         drive->house = NULL;
     }
 
-    s3_copy_close(drive);
-
     if (drive->vfs) {
         s3_vfs_destroy(drive->vfs);
         drive->vfs = NULL;
     }
+}
+
+
+static void
+s3_drive_release(s3_drive_t *drive)
+{
+    s3_scrub_release(drive);
+    s3_copy_close(drive);                /* has a reader of our index */
+    s3_drive_index_close(drive);
 
     if (drive->root != -1) {
         s3_door->close(drive->root);        /* the lock goes with it */
@@ -499,6 +533,12 @@ s3_drive_open_finish(s3_op_t *op)
     disk->behind = 0;
     disk->dropped_for = NULL;
     p->recovery_due |= (p->state != S3_STORE_OK);
+
+    if (drive->broken) {
+        s3_log(p, 4, "disk \"%s\" is out until it has a copy of the index: "
+               "its own is %s", disk->path,
+               drive->broken == ENOENT ? "not there" : "damaged");
+    }
 }
 
 
@@ -511,7 +551,7 @@ s3_disk_error_text(int error)
         return "its lock is held by another process";
 
     case EBADMSG:
-        return "its format file or index is damaged";
+        return "its format file is damaged";
 
     default:
         return strerror(error);
@@ -536,6 +576,11 @@ s3_disk_drop(s3_disk_t *disk, int error, const char *why)
     p = drive->process;
 
     if (drive->vfs) {
+
+        if (s3_vfs_error(drive->vfs) == EBADMSG && s3_disk_spared(p, disk)) {
+            memcpy(disk->damaged, drive->format.disk_id, 16);
+        }
+
         s3_vfs_drop(drive->vfs);
     }
 
@@ -601,6 +646,30 @@ s3_disk_drop(s3_disk_t *disk, int error, const char *why)
 }
 
 
+/*
+ * Whether the others have all that was decided: k of them, whose indexes are
+ * well.  Else a damaged index is better than none.
+ */
+
+static int
+s3_disk_spared(s3_process_t *p, const s3_disk_t *disk)
+{
+    unsigned          i, n;
+    const s3_disk_t  *other;
+
+    n = 0;
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        other = &p->disks[i];
+
+        n += (other != disk && other->slot >= 0 && !other->behind
+              && other->drive && other->drive->open);
+    }
+
+    return n >= p->geometry.k;
+}
+
+
 static void
 s3_drive_close_run(s3_op_t *op)
 {
@@ -652,10 +721,10 @@ s3_drive_watch_run(s3_op_t *op)
 
     /* emptied under us: what we have open is not on the disk any more */
 
-    if (op->drive->vfs
-        && (s3_door->fstatat(op->drive->root, "format", &st,
-                             AT_SYMLINK_NOFOLLOW) == -1
-            || s3_door->fstatat(op->drive->root, "index.db", &st,
+    if (s3_door->fstatat(op->drive->root, "format", &st,
+                         AT_SYMLINK_NOFOLLOW) == -1
+        || (op->drive->vfs
+            && s3_door->fstatat(op->drive->root, "index.db", &st,
                                 AT_SYMLINK_NOFOLLOW) == -1))
     {
         op->task.error = errno;

@@ -14,9 +14,14 @@
 #include "s3_brain.h"
 
 
+#define S3_FORM_AGAIN  5000        /* ms, after one that failed */
+
+
 static int s3_form(s3_process_t *p);
 static int s3_form_open(s3_drive_t *drive, int create, size_t cache);
 static void s3_form_run(s3_op_t *op);
+static void s3_form_finish(s3_op_t *op);
+static void s3_form_failed(s3_disk_t *disk);
 static void s3_formed_run(s3_op_t *op);
 
 
@@ -142,16 +147,21 @@ s3_adopt(s3_process_t *p)
 
         f = &disk->drive->format;
 
-        if (memcmp(f->set_id, p->set_id, 16) != 0
-            || f->ndisks != p->conf.ndisks || f->parity != p->conf.parity
-            || (p->has_record
-                && memcmp(p->record.disk_ids[f->slot], f->disk_id, 16) != 0))
-        {
+        if (!s3_of_set(p, f)) {
             if (disk->why == NULL) {
                 disk->why = "is of another set";
                 s3_log(p, 4, "disk \"%s\" %s", disk->path, disk->why);
             }
 
+            continue;
+        }
+
+        if (disk->drive->broken) {
+
+            /* s3_copy.c; its place is its own, whoever else asks for one */
+
+            disk->home = f->slot;
+            disk->why = "its index is damaged";
             continue;
         }
 
@@ -178,6 +188,16 @@ s3_adopt(s3_process_t *p)
     }
 
     return n ? 0 : -1;
+}
+
+
+int
+s3_of_set(s3_process_t *p, const s3_format_t *f)
+{
+    return p->has_set && memcmp(f->set_id, p->set_id, 16) == 0
+           && f->ndisks == p->conf.ndisks && f->parity == p->conf.parity
+           && (f->copying || !p->has_record
+               || memcmp(p->record.disk_ids[f->slot], f->disk_id, 16) == 0);
 }
 
 
@@ -227,7 +247,7 @@ s3_form(s3_process_t *p)
             disk->drive->format.parity = record.parity;
 
             op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_form_run,
-                              s3_step_finish, &step);
+                              s3_form_finish, &step);
             op->sequence = p->conf.cache;
             s3_step_post(&step, disk, op);
         }
@@ -238,9 +258,7 @@ s3_form(s3_process_t *p)
             s3_log(p, 4, "store \"%s\": forming failed", p->conf.name);
 
             for (i = 0; i < p->conf.ndisks; i++) {
-                if (p->disks[i].drive) {
-                    s3_disk_drop(&p->disks[i], 0, "forming failed");
-                }
+                s3_form_failed(&p->disks[i]);
             }
 
             return -1;
@@ -308,7 +326,7 @@ formed:
         disk = &p->disks[i];
 
         if (disk->drive == NULL || !disk->drive->open
-            || !disk->drive->has_format || disk->drive->format.copying
+            || !disk->drive->has_format || s3_incomplete(disk->drive)
             || memcmp(disk->drive->format.set_id, p->set_id, 16) != 0)
         {
             continue;
@@ -322,7 +340,7 @@ formed:
         }
 
         op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_formed_run,
-                          s3_step_finish, &step);
+                          s3_form_finish, &step);
         op->sequence = p->conf.cache;
         s3_step_post(&step, disk, op);
     }
@@ -331,11 +349,34 @@ formed:
 
     for (i = 0; i < p->conf.ndisks; i++) {
         if ((step.failed >> i) & 1) {
-            s3_disk_drop(&p->disks[i], 0, "forming failed");
+            s3_form_failed(&p->disks[i]);
         }
     }
 
     return 0;
+}
+
+
+static void
+s3_form_finish(s3_op_t *op)
+{
+    if (op->error && op->drive->disk) {
+        s3_log(op->drive->process, 4, "disk \"%s\" can't be formed: %s",
+               op->drive->path, strerror(op->error));
+    }
+
+    s3_step_finish(op);
+}
+
+
+/* what stands in the way there may stay for long, and each try is logged */
+
+static void
+s3_form_failed(s3_disk_t *disk)
+{
+    s3_disk_drop(disk, 0, "forming failed");
+
+    disk->next_try = s3_now() + S3_FORM_AGAIN;
 }
 
 

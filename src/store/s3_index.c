@@ -337,6 +337,7 @@ s3_index_fail(s3_index_t *index, int rc)
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         err = EBADMSG;
+        s3_vfs_damaged(index->vfs);
         break;
 
     case SQLITE_NOMEM:

@@ -198,7 +198,14 @@ s3_report_disk(s3_process_t *p, s3_disk_t *disk, s3_status_disk_t *sd)
         memcpy(sd->id, drive->format.disk_id, 16);
     }
 
-    if (disk->slot < 0) {
+    if (disk->slot < 0 && s3_incomplete(drive)
+        && s3_of_set(p, &drive->format))
+    {
+        sd->state = S3_STATUS_BEHIND;
+        sd->slot = drive->format.slot;
+        why = disk->why ? disk->why : "it has no index";
+
+    } else if (disk->slot < 0) {
         sd->state = S3_STATUS_FOREIGN;
         why = disk->why ? disk->why : "it has no place in the set";
 

@@ -28,7 +28,8 @@
 typedef enum {
     S3_STATUS_AWAY = 0,        /* not there, hung, damaged: see reason */
     S3_STATUS_FOREIGN,         /* there, and not of this set */
-    S3_STATUS_BEHIND,          /* of this set, and cannot be brought forward */
+    S3_STATUS_BEHIND,          /* of this set, and cannot be brought forward:
+                                  it needs a copy of the index */
     S3_STATUS_WAITING,         /* in order; no member: it is being brought
                                   forward, or there are too few of them */
     S3_STATUS_MEMBER

@@ -201,6 +201,13 @@ s3_vfs_error(s3_vfs_t *vfs)
 
 
 void
+s3_vfs_damaged(s3_vfs_t *vfs)
+{
+    (void) s3_vfs_fail(vfs, EBADMSG, SQLITE_CORRUPT);
+}
+
+
+void
 s3_vfs_destroy(s3_vfs_t *vfs)
 {
     int  i;

@@ -58,6 +58,10 @@ int s3_vfs_sync_wal(s3_vfs_t *vfs);
  * does not count; any thread */
 int s3_vfs_error(s3_vfs_t *vfs);
 
+/* SQLite found whole pages that make no database: a failure as a page's wrong
+ * sum is, EBADMSG; any thread */
+void s3_vfs_damaged(s3_vfs_t *vfs);
+
 /* when its last connection is closed */
 void s3_vfs_destroy(s3_vfs_t *vfs);
 

@@ -2,7 +2,13 @@
 #include "s3_test.h"
 #include "s3_door.h"
 
+#include <stddef.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 
 /* a door whose reads and writes stumble: short counts, EINTR, errors */
@@ -309,6 +315,176 @@ system_calls(void **state)
 }
 
 
+/*
+ * DIR/d/s/f, DIR/real/s/g, and links: DIR/d/l to f, DIR/to to real, DIR/d/to
+ * to real/s.  0, or the line that says what is not as it must be.
+ */
+
+#define DOOR_MUST(cond)                                                       \
+    if (!(cond)) {                                                            \
+        return __LINE__;                                                      \
+    }
+
+#define DOOR_LED_OFF(call)                                                    \
+    DOOR_MUST((call) == -1 && (errno == ELOOP || errno == ENOTDIR))
+
+static int
+door_links(int dir)
+{
+    int          fd, sub;
+    char         c;
+    struct stat  st;
+
+    fd = s3_door->openat(dir, "d/s/f", O_RDWR, 0);
+    DOOR_MUST(fd != -1);
+    DOOR_MUST(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    DOOR_MUST(pread(fd, &c, 1, 0) == 1 && c == 'f');
+    close(fd);
+
+    fd = s3_door->openat(dir, "d/s/n", O_CREAT|O_EXCL|O_RDWR, 0640);
+    DOOR_MUST(fd != -1 && fstat(fd, &st) == 0);
+    DOOR_MUST((st.st_mode & 07777) == 0640);
+    close(fd);
+
+    DOOR_MUST(s3_door->openat(dir, "d/s/x", O_RDONLY, 0) == -1
+              && errno == ENOENT);
+    DOOR_MUST(s3_door->openat(dir, "d/x/f", O_RDONLY, 0) == -1
+              && errno == ENOENT);
+    DOOR_MUST(s3_door->openat(dir, "/etc/passwd", O_RDONLY, 0) == -1);
+
+    /* at the end of a name and before it */
+
+    DOOR_LED_OFF(s3_door->openat(dir, "d/l", O_RDONLY, 0));
+    DOOR_LED_OFF(s3_door->openat(dir, "to", O_RDONLY|O_DIRECTORY, 0));
+    DOOR_LED_OFF(s3_door->openat(dir, "to/s/g", O_RDONLY, 0));
+    DOOR_LED_OFF(s3_door->openat(dir, "d/to/g", O_RDONLY, 0));
+    DOOR_LED_OFF(s3_door->openat(dir, "d/to/n", O_CREAT|O_WRONLY, 0600));
+    DOOR_LED_OFF(s3_door->fstatat(dir, "d/to/g", &st, 0));
+    DOOR_LED_OFF(s3_door->unlinkat(dir, "d/to/g", 0));
+    DOOR_LED_OFF(s3_door->unlinkat(dir, "to/s", AT_REMOVEDIR));
+    DOOR_LED_OFF(s3_door->mkdirat(dir, "d/to/m", 0700));
+    DOOR_LED_OFF(s3_door->renameat(dir, "d/s/n", dir, "d/to/n"));
+    DOOR_LED_OFF(s3_door->renameat(dir, "d/to/g", dir, "d/s/g"));
+
+    /* what is renamed and removed is the link, what is looked at, too */
+
+    DOOR_MUST(s3_door->fstatat(dir, "d/l", &st, 0) == 0
+              && S_ISLNK(st.st_mode));
+    DOOR_MUST(s3_door->renameat(dir, "d/l", dir, "d/s/k") == 0);
+    DOOR_MUST(s3_door->unlinkat(dir, "d/s/k", 0) == 0);
+
+    sub = s3_door->openat(dir, "d/s", O_RDONLY|O_DIRECTORY, 0);
+    DOOR_MUST(sub != -1);
+    DOOR_MUST(s3_door->renameat(sub, "n", dir, "d/m") == 0);
+    DOOR_MUST(s3_door->fstatat(dir, "d/m", &st, 0) == 0);
+    DOOR_MUST(s3_door->mkdirat(dir, "d/s/d", 0700) == 0);
+    DOOR_MUST(s3_door->unlinkat(dir, "d/s/d", AT_REMOVEDIR) == 0);
+    close(sub);
+
+    return fstatat(dir, "real/s/g", &st, 0) == 0 ? 0 : __LINE__;
+}
+
+
+static void
+door_links_make(int dir)
+{
+    int  fd;
+
+    assert_int_equal(mkdirat(dir, "d", 0700), 0);
+    assert_int_equal(mkdirat(dir, "d/s", 0700), 0);
+    assert_int_equal(mkdirat(dir, "real", 0700), 0);
+    assert_int_equal(mkdirat(dir, "real/s", 0700), 0);
+
+    fd = openat(dir, "d/s/f", O_CREAT|O_WRONLY, 0600);
+    assert_int_equal(write(fd, "f", 1), 1);
+    close(fd);
+
+    fd = openat(dir, "real/s/g", O_CREAT|O_WRONLY, 0600);
+    assert_int_not_equal(fd, -1);
+    close(fd);
+
+    assert_int_equal(symlinkat("s/f", dir, "d/l"), 0);
+    assert_int_equal(symlinkat("real", dir, "to"), 0);
+    assert_int_equal(symlinkat("../real/s", dir, "d/to"), 0);
+}
+
+
+static void
+links(void **state)
+{
+    int  dir;
+
+    dir = door_open_dir(state);
+    door_links_make(dir);
+
+    assert_int_equal(door_links(dir), 0);
+
+    close(dir);
+}
+
+
+/* a kernel, or a container, without openat2() */
+
+static void
+links_by_parts(int err, void **state)
+{
+    int                 dir, status;
+    pid_t               pid;
+    struct sock_fprog   program;
+    struct sock_filter  filter[] = {
+        BPF_STMT(BPF_LD|BPF_W|BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP|BPF_JEQ|BPF_K, SYS_openat2, 0, 1),
+        BPF_STMT(BPF_RET|BPF_K, SECCOMP_RET_ERRNO | (unsigned) err),
+        BPF_STMT(BPF_RET|BPF_K, SECCOMP_RET_ALLOW),
+    };
+
+    dir = door_open_dir(state);
+    door_links_make(dir);
+
+    pid = fork();
+    assert_int_not_equal(pid, -1);
+
+    if (pid == 0) {
+        program.len = sizeof(filter) / sizeof(filter[0]);
+        program.filter = filter;
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1
+            || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == -1
+            || syscall(SYS_openat2, dir, "d", NULL, 0) != -1 || errno != err)
+        {
+            _exit(2);
+        }
+
+        status = door_links(dir);
+
+        if (status) {
+            fprintf(stderr, "line %d\n", status);
+        }
+
+        _exit(status != 0);
+    }
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+
+    close(dir);
+}
+
+
+static void
+links_of_an_old_kernel(void **state)
+{
+    links_by_parts(ENOSYS, state);
+}
+
+
+static void
+links_where_a_filter_refuses(void **state)
+{
+    links_by_parts(EPERM, state);
+}
+
+
 int
 main(void)
 {
@@ -322,6 +498,11 @@ main(void)
         cmocka_unit_test_setup_teardown(list, door_setup, door_teardown),
         cmocka_unit_test_setup_teardown(system_calls, door_setup,
                                         door_teardown),
+        cmocka_unit_test_setup_teardown(links, door_setup, door_teardown),
+        cmocka_unit_test_setup_teardown(links_of_an_old_kernel, door_setup,
+                                        door_teardown),
+        cmocka_unit_test_setup_teardown(links_where_a_filter_refuses,
+                                        door_setup, door_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

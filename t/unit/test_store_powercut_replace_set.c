@@ -1,15 +1,16 @@
 
 /*
  * Power cuts while a disk gets a copy of the index: an empty one in a lost
- * one's place, and one that is forked.  Wherever the power goes, the others
- * serve at the next start, and in the end the disk is a member with a shard
- * of everything.
+ * one's place, one that is forked, and one whose index is gone, its log not.
+ * Wherever the power goes, the others serve at the next start, and in
+ * the end the disk is a member with a shard of everything.
  *
  *     S3_POWERCUT_SEED=n      the seed of this run (printed)
  *     S3_POWERCUT_CUTS=n      cuts of each
  *
  * Cut are the moments around each rename on the disk and in the state
- * directory, in all three ways, and others sampled.
+ * directory, and around each removal of an index, in all three ways, and
+ * others sampled.
  */
 
 
@@ -40,11 +41,20 @@
 #define CUTS     4000
 
 
+typedef enum {
+    REPLACED = 0,
+    FORKED,
+    GONE
+} kind_e;
+
+
 typedef struct {
     size_t              at;
     s3_powercut_mode_e  mode;
 } cut_t;
 
+
+static const char *const  kinds[] = { "replaced", "forked", "gone" };
 
 static uint64_t  seed;
 
@@ -109,7 +119,7 @@ fork_disk(s3_set_t *set)
 /* a set of which one disk needs a copy, at rest */
 
 static void
-prepare(s3_set_t *set, int forked)
+prepare(s3_set_t *set, kind_e kind)
 {
     int   fd;
     char  path[4096];
@@ -126,7 +136,7 @@ prepare(s3_set_t *set, int forked)
     s3_set_client_close(set);
     s3_set_kill(set);
 
-    if (forked) {
+    if (kind == FORKED) {
         fork_disk(set);
     }
 
@@ -138,8 +148,15 @@ prepare(s3_set_t *set, int forked)
     s3_set_client_close(set);
     s3_set_kill(set);
 
-    if (forked) {
+    if (kind != REPLACED) {
         s3_set_back(set, DISK);
+
+        if (kind == GONE) {
+            (void) snprintf(path, sizeof(path), "%s/index.db",
+                            set->disks[DISK]);
+            assert_int_equal(unlink(path), 0);
+        }
+
         return;
     }
 
@@ -254,7 +271,7 @@ look_at(s3_powercut_t *log, const char *base, const cut_t *cut)
 }
 
 
-/* around the renames, and other moments that make a difference */
+/* around renames and removals, and other moments that make a difference */
 
 static unsigned
 moments(s3_powercut_t *log, cut_t *cuts, unsigned most)
@@ -269,8 +286,10 @@ moments(s3_powercut_t *log, cut_t *cuts, unsigned most)
     for (i = 0; i < length && n + 6 < CUTS; i++) {
         s3_powercut_event(log, i, &e);
 
-        if (e.call == S3_POWERCUT_RENAME && (e.disk == DISK || e.disk == N)
-            && strncmp(e.text, "tmp/", 4) != 0)
+        if ((e.call == S3_POWERCUT_RENAME && (e.disk == DISK || e.disk == N)
+             && strncmp(e.text, "tmp/", 4) != 0)
+            || (e.call == S3_POWERCUT_UNLINK && e.disk == DISK
+                && strncmp(e.text, "index.db", 8) == 0))
         {
             for (m = 0; m < 6; m++) {
                 cuts[n].at = i + m / 3;
@@ -294,7 +313,8 @@ moments(s3_powercut_t *log, cut_t *cuts, unsigned most)
         cuts[m] = cuts[n];
     }
 
-    (void) printf("    %zu events, %u cuts, of which %u around renames\n",
+    (void) printf("    %zu events, %u cuts, of which %u around renames "
+                  "and removals\n",
                   length, n, named < n ? named : n);
     (void) fflush(stdout);
 
@@ -303,7 +323,7 @@ moments(s3_powercut_t *log, cut_t *cuts, unsigned most)
 
 
 static int
-workload(const char *base, int forked, unsigned most)
+workload(const char *base, kind_e kind, unsigned most)
 {
     char            path[4096];
     cut_t          *cuts;
@@ -314,7 +334,7 @@ workload(const char *base, int forked, unsigned most)
     (void) snprintf(path, sizeof(path), "%s/store", base);
     (void) mkdir(path, 0755);
     set = s3_set_create(path, N, M);
-    prepare(set, forked);
+    prepare(set, kind);
 
     s3_powercut_start();
 
@@ -356,7 +376,7 @@ workload(const char *base, int forked, unsigned most)
 /* the process that records: a store in this one can't be ended otherwise */
 
 static void
-run(int forked)
+run(kind_e kind)
 {
     int     status;
     char   *base, *env;
@@ -365,7 +385,7 @@ run(int forked)
     env = getenv("S3_POWERCUT_CUTS");
 
     (void) printf("  seed %llu: %s\n", (unsigned long long) seed,
-                  forked ? "forked" : "replaced");
+                  kinds[kind]);
     (void) fflush(NULL);
 
     base = s3_test_dir();
@@ -374,7 +394,7 @@ run(int forked)
     if (pid == 0) {
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void) setenv("CMOCKA_TEST_ABORT", "1", 1);
-        _exit(workload(base, forked, env ? (unsigned) atoi(env) : CUTS));
+        _exit(workload(base, kind, env ? (unsigned) atoi(env) : CUTS));
     }
 
     assert_int_not_equal(pid, -1);
@@ -389,14 +409,21 @@ run(int forked)
 static void
 test_replaced(void **state)
 {
-    run(0);
+    run(REPLACED);
 }
 
 
 static void
 test_forked(void **state)
 {
-    run(1);
+    run(FORKED);
+}
+
+
+static void
+test_gone(void **state)
+{
+    run(GONE);
 }
 
 
@@ -407,6 +434,7 @@ main(void)
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_replaced),
         cmocka_unit_test(test_forked),
+        cmocka_unit_test(test_gone),
     };
 
     env = getenv("S3_POWERCUT_SEED");

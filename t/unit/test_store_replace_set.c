@@ -1,8 +1,9 @@
 
 /*
  * Disks that can't just come back: lost and replaced by an empty one, forked,
- * away for longer than the history goes back.  Each becomes a member again
- * while the set serves, and any other two may go then.
+ * away for longer than the history goes back, without an index that can be
+ * read.  Each becomes a member again while the set serves, and any other two
+ * may go then.
  */
 
 
@@ -445,6 +446,93 @@ indexes_equal(s3_set_t *set)
 }
 
 
+/* --- what may become of an index, its log left as it is --- */
+
+
+static void
+index_path(s3_set_t *set, unsigned i, const char *suffix, char path[4096])
+{
+    (void) snprintf(path, 4096, "%s/index.db%s", set->disks[i], suffix);
+}
+
+
+static void
+index_gone(s3_set_t *set, unsigned i)
+{
+    char  path[4096];
+
+    index_path(set, i, "", path);
+    assert_int_equal(unlink(path), 0);
+}
+
+
+static void
+index_empty(s3_set_t *set, unsigned i)
+{
+    char  path[4096];
+
+    index_path(set, i, "", path);
+    assert_int_equal(truncate(path, 0), 0);
+}
+
+
+static void
+index_half(s3_set_t *set, unsigned i)
+{
+    char         path[4096];
+    struct stat  st;
+
+    index_path(set, i, "", path);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(truncate(path, st.st_size / 8192 * 4096), 0);
+}
+
+
+/* a byte of the first page, and no log that has it; a journal, of what? */
+
+static void
+index_first_page(s3_set_t *set, unsigned i)
+{
+    int   fd;
+    char  path[4096], c;
+
+    index_path(set, i, "", path);
+    fd = open(path, O_RDWR);
+    assert_int_not_equal(fd, -1);
+    assert_int_equal(pread(fd, &c, 1, 200), 1);
+    c ^= 1;
+    assert_int_equal(pwrite(fd, &c, 1, 200), 1);
+    (void) close(fd);
+
+    index_path(set, i, "-wal", path);
+    assert_int_equal(truncate(path, 0), 0);
+    file(set, i, "index.db-journal", "not a journal, but not empty either");
+}
+
+
+static void
+index_garbage(s3_set_t *set, unsigned i)
+{
+    int      fd;
+    char     path[4096];
+    uint8_t  bytes[3 * 4096];
+
+    index_path(set, i, "", path);
+    s3_test_fill(bytes, sizeof(bytes), i);
+    fd = open(path, O_WRONLY|O_TRUNC);
+    assert_int_not_equal(fd, -1);
+    assert_int_equal(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+    (void) close(fd);
+}
+
+
+static void  (*const index_damages[])(s3_set_t *set, unsigned i) = {
+    index_gone, index_empty, index_half, index_first_page, index_garbage
+};
+
+#define NDAMAGES  (sizeof(index_damages) / sizeof(index_damages[0]))
+
+
 /* --- shards --- */
 
 
@@ -839,6 +927,212 @@ test_all_there_but_forked(void **state)
 }
 
 
+/*
+ * An index that can't be opened: the disk gets the others', and keeps its
+ * shards.  Nothing of the old one is left, its log least of all.
+ */
+
+static void
+test_index_damaged(void **state)
+{
+    unsigned   i, n;
+    inodes_t   before, after;
+    s3_set_t  *set;
+
+    set = set_up(4, 2);
+    put_all(set, 1);
+    put_rows(set);
+    assert_true(s3_set_repaired(set, NSIZES - NINLINE, 10000));
+
+    for (n = 0; n < NDAMAGES; n++) {
+        i = n % 4;
+        s3_set_client_close(set);
+        s3_set_kill(set);
+        shards_of(set, i, &before);
+        assert_int_equal(before.n, NSIZES - NINLINE);
+        index_damages[n](set, i);
+
+        start(set);
+        assert_true(s3_set_state(set, S3_STORE_OK, 10000));
+        get_all(set, 1);
+        assert_true(s3_set_whole(set, 20000));
+        assert_true(s3_set_repaired(set, NSIZES - NINLINE, 20000));
+        shards_of(set, i, &after);
+        assert_int_equal(after.n, before.n);
+        assert_memory_equal(after.inodes, before.inodes,
+                            before.n * sizeof(ino_t));
+        assert_false(there(set, i, "copy"));
+        assert_false(there(set, i, "index.db-journal"));
+    }
+
+    any_two_others(set, i, 1);
+
+    s3_set_client_close(set);
+    s3_set_kill(set);
+    indexes_equal(set);
+
+    tear_down(set);
+}
+
+
+/*
+ * As many as may be lost: what is left are k indexes, which have all that was
+ * decided, and with the copies the set takes writes.
+ */
+
+static void
+test_two_indexes_damaged(void **state)
+{
+    s3_set_t  *set;
+
+    set = set_up(4, 2);
+    put_all(set, 1);
+    assert_true(s3_set_repaired(set, NSIZES - NINLINE, 10000));
+
+    s3_set_client_close(set);
+    s3_set_kill(set);
+    index_gone(set, 1);
+    index_empty(set, 2);
+    start(set);
+
+    assert_true(s3_set_state(set, S3_STORE_OK, 20000));
+    assert_true(s3_set_whole(set, 20000));
+    get_all(set, 1);
+    put_all(set, 50);
+    assert_true(s3_set_repaired(set, NSIZES - NINLINE, 20000));
+
+    /* one, and another disk is away: the same */
+
+    s3_set_client_close(set);
+    s3_set_kill(set);
+    index_gone(set, 3);
+    s3_set_away(set, 0);
+    start(set);
+    assert_true(s3_set_state(set, S3_STORE_OK, 20000));
+    get_all(set, 50);
+    put_all(set, 100);
+    s3_set_back(set, 0);
+    assert_true(s3_set_whole(set, 20000));
+    assert_true(s3_set_repaired(set, NSIZES - NINLINE, 20000));
+
+    s3_set_client_close(set);
+    s3_set_kill(set);
+    indexes_equal(set);
+
+    tear_down(set);
+}
+
+
+/*
+ * More than may be lost: the one that is left may be one that has missed what
+ * was acknowledged.  It is not copied, and nothing is served, until another is
+ * back.
+ */
+
+static void
+test_too_many_indexes_damaged(void **state)
+{
+    unsigned   i;
+    s3_set_t  *set;
+
+    set = set_up(3, 1);
+    put_all(set, 1);
+
+    /* disk 0 has missed the second half, with disk 1's index the only ones */
+
+    s3_set_away(set, 0);
+    wait_out(set);
+    put_all(set, 50);
+
+    s3_set_client_close(set);
+    s3_set_kill(set);
+    s3_set_back(set, 0);
+    s3_set_away(set, 1);
+    index_gone(set, 2);
+    start(set);
+
+    assert_false(s3_set_state(set, S3_STORE_OK, 1500));
+    assert_int_equal(s3_client_state(set->client), S3_STORE_UNAVAILABLE);
+    assert_false(there(set, 2, "index.db"));
+    assert_int_not_equal(s3_set_get(set, "bucket", key(0), 1, sizes[0], 0,
+                                    sizes[0]), S3_STORE_OK);
+
+    s3_set_back(set, 1);
+    assert_true(s3_set_state(set, S3_STORE_OK, 20000));
+    assert_true(s3_set_whole(set, 20000));
+    get_all(set, 50);
+    assert_true(s3_set_repaired(set, NSIZES - NINLINE, 20000));
+
+    /* no disk has one */
+
+    s3_set_client_close(set);
+    s3_set_kill(set);
+
+    for (i = 0; i < 3; i++) {
+        index_gone(set, i);
+    }
+
+    start(set);
+    assert_false(s3_set_state(set, S3_STORE_OK, 1500));
+    assert_int_equal(s3_client_state(set->client), S3_STORE_UNAVAILABLE);
+
+    for (i = 0; i < 3; i++) {
+        assert_false(there(set, i, "index.db"));
+    }
+
+    tear_down(set);
+}
+
+
+/*
+ * A disk that was replaced, and its index is damaged: its place is another's
+ * all the same.  Nor may an empty one take the place of one that has its own.
+ */
+
+static void
+test_index_damaged_of_a_lost_disk(void **state)
+{
+    char       aside[4096];
+    s3_set_t  *set;
+
+    set = set_up(4, 2);
+    (void) snprintf(aside, sizeof(aside), "%s.new", set->disks[1]);
+    put_all(set, 1);
+    lose(set, 1);
+    file(set, 1, "replace", "");
+    assert_true(s3_set_whole(set, 20000));
+    assert_true(s3_set_repaired(set, NSIZES - NINLINE, 20000));
+
+    s3_set_client_close(set);
+    s3_set_kill(set);
+    assert_int_equal(rename(set->disks[1], aside), 0);
+    s3_set_back(set, 1);
+    index_gone(set, 1);
+    start(set);
+    assert_true(s3_set_state(set, S3_STORE_OK, 10000));
+    put_all(set, 50);
+    assert_false(s3_set_whole(set, 1500));
+    assert_false(there(set, 1, "index.db"));
+
+    /* disk 0 is to be replaced at the same time: one place is free, not two */
+
+    s3_set_client_close(set);
+    s3_set_kill(set);
+    s3_test_dir_free(strdup(set->disks[1]));
+    assert_int_equal(rename(aside, set->disks[1]), 0);
+    index_gone(set, 1);
+    lose(set, 0);
+    file(set, 0, "replace", "");
+    start(set);
+    assert_true(s3_set_whole(set, 20000));
+    assert_true(s3_set_repaired(set, NSIZES - NINLINE, 20000));
+    get_all(set, 50);
+
+    forget_lost(set, 0);
+    tear_down(set);
+}
+
+
 /* a copy that was cut at any moment leaves the old index or the new one */
 
 static void
@@ -857,7 +1151,14 @@ test_forked_killed(void **state)
 
         s3_set_client_close(set);
         s3_set_kill(set);
-        index_alone(set, i, 0, "never-decided");
+
+        if (round % 3 == 2) {
+            index_damages[round / 3](set, i);
+
+        } else {
+            index_alone(set, i, 0, "never-decided");
+        }
+
         s3_set_away(set, i);
         start(set);
         assert_true(s3_set_state(set, S3_STORE_OK, 10000));
@@ -895,6 +1196,10 @@ main(void)
         cmocka_unit_test(test_forked),
         cmocka_unit_test(test_away_too_long),
         cmocka_unit_test(test_all_there_but_forked),
+        cmocka_unit_test(test_index_damaged),
+        cmocka_unit_test(test_two_indexes_damaged),
+        cmocka_unit_test(test_too_many_indexes_damaged),
+        cmocka_unit_test(test_index_damaged_of_a_lost_disk),
         cmocka_unit_test(test_forked_killed),
     };
 
