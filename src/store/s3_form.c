@@ -15,6 +15,7 @@
 
 
 static int s3_form(s3_process_t *p);
+static void s3_form_failed(s3_process_t *p);
 static int s3_form_open(s3_drive_t *drive, int create, size_t cache);
 static void s3_form_run(s3_op_t *op);
 static void s3_formed_run(s3_op_t *op);
@@ -235,14 +236,7 @@ s3_form(s3_process_t *p)
         s3_step_wait(p, &step);
 
         if (step.failed) {
-            s3_log(p, 4, "store \"%s\": forming failed", p->conf.name);
-
-            for (i = 0; i < p->conf.ndisks; i++) {
-                if (p->disks[i].drive) {
-                    s3_disk_drop(&p->disks[i], 0, "forming failed");
-                }
-            }
-
+            s3_form_failed(p);
             return -1;
         }
 
@@ -289,6 +283,7 @@ s3_form(s3_process_t *p)
                    "%s", p->conf.name, p->conf.state, strerror(rc));
 
             if (!p->has_set) {
+                s3_form_failed(p);
                 return -1;
             }
 
@@ -336,6 +331,23 @@ formed:
     }
 
     return 0;
+}
+
+
+/* all disks are opened anew, and what is there by then is looked at */
+
+static void
+s3_form_failed(s3_process_t *p)
+{
+    unsigned  i;
+
+    s3_log(p, 4, "store \"%s\": forming failed", p->conf.name);
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        if (p->disks[i].drive) {
+            s3_disk_drop(&p->disks[i], 0, "forming failed");
+        }
+    }
 }
 
 
