@@ -119,6 +119,16 @@ $(BUILD)/$1/libtest.a: $$($1_TEST_OBJS) $(BUILD)/$1/objects
 	@rm -f $$@
 	ar qcs $$@ $$($1_TEST_OBJS)
 
+# whose allocations a test can have fail
+
+$(BUILD)/$1/libs3-every.a: $(BUILD)/$1/libs3.a
+	objcopy --redefine-sym malloc=s3_every_malloc \
+	    --redefine-sym calloc=s3_every_calloc \
+	    --redefine-sym realloc=s3_every_realloc \
+	    --redefine-sym strdup=s3_every_strdup $$< $$@
+
+$(BUILD)/$1/t/unit/test_store_every_set: $(BUILD)/$1/libs3-every.a
+
 $(BUILD)/$1/objects: FORCE
 	@mkdir -p $$(@D)
 	@echo '$$($1_LIB_OBJS) $$($1_TEST_OBJS)' | cmp -s - $$@ || \
@@ -126,7 +136,8 @@ $(BUILD)/$1/objects: FORCE
 
 $(BUILD)/$1/t/%: $(BUILD)/$1/t/%.o $(BUILD)/$1/libtest.a \
                  $(BUILD)/$1/libs3.a $$($1_CORE)
-	$2 $3 -o $$@ $$< $(BUILD)/$1/libtest.a $(BUILD)/$1/libs3.a \
+	$2 $3 -o $$@ $$< $(BUILD)/$1/libtest.a \
+	    $$(or $$(filter %/libs3-every.a,$$^),$(BUILD)/$1/libs3.a) \
 	    $$($1_CORE) -lcmocka $(LIBS)
 
 .SECONDARY: $$($1_LIB_OBJS) $$($1_TEST_OBJS) \

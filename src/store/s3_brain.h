@@ -326,6 +326,10 @@ struct s3_process_s {
     uint64_t               next_abort;
     int                    repair_due;
     uint64_t               next_repair;
+    uint64_t               next_again;   /* ms; of what disks failed in; 0:
+                                            nothing */
+    unsigned               repair_tries; /* since something was repaired */
+    uint64_t               repair_members;  /* slots, then */
     uint8_t                heal_session[16];
 
     s3_damage_t            damage[S3_DAMAGE_MAX];
@@ -471,6 +475,8 @@ void s3_damage_done(s3_process_t *p, const uint8_t id[16], uint64_t slots);
 void s3_damage_count(s3_process_t *p);
 /* whether it was not stuck before */
 int s3_damage_stuck(s3_process_t *p, const uint8_t id[16]);
+/* those that are stuck are tried again */
+void s3_damage_again(s3_process_t *p);
 
 /* s3_repair.c */
 void s3_repair_tick(s3_process_t *p);

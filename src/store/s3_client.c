@@ -610,6 +610,11 @@ s3_client_connect(s3_client_t *c)
     s3_buf_u32(&c->out, (uint32_t) getpid());
     s3_msg_end(&c->out, at);
 
+    if (c->out.error) {
+        s3_client_disconnect(c);           /* or nobody would say a word */
+        return;
+    }
+
     s3_client_flush(c);
 }
 
@@ -1007,6 +1012,7 @@ s3_client_send_disk(s3_client_t *c, s3_disk_t *disk, int error)
     s3_buf_u32(&c->out, (uint32_t) error);
     s3_msg_end(&c->out, at);
 
+    c->broken |= (c->out.error != 0);
     s3_client_wake(c);
 }
 
@@ -1045,6 +1051,7 @@ s3_client_send_shard(s3_client_t *c, const uint8_t id[16], unsigned slot)
     s3_buf_u32(&c->out, slot);
     s3_msg_end(&c->out, at);
 
+    c->broken |= (c->out.error != 0);
     s3_client_wake(c);
 }
 

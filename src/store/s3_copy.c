@@ -582,6 +582,14 @@ s3_copy_make_finish(s3_op_t *op)
         }
     }
 
+    /* its format file may have been written, and the word be gone */
+
+    if (op->error && co->takes && c->drive->disk) {
+        s3_log(c->process, 4, "disk \"%s\": a copy of the index can't be "
+               "begun: %s", c->disk->path, strerror(op->error));
+        s3_disk_drop(c->disk, op->error, "it is opened anew");
+    }
+
     if (s3_copy_failed(c, op)) {
         return;
     }

@@ -10,8 +10,9 @@
  *        |                  |    can't be written to
  *        +-- other members --+
  *
- * Stuck ones are not tried again until other disks are members, or a round of
- * the scrub finds them again: what cannot be healed is no work for ever.  The
+ * Stuck ones are not tried again until other disks are members, a round of
+ * the scrub finds them again, or a disk may be well that was not (the repair's
+ * tries, which end): what cannot be healed is no work for ever.  The
  * list is bounded; what has no room in it is found again by whoever reads it
  * next.
  */
@@ -89,10 +90,7 @@ s3_damage_next(s3_process_t *p)
 
     if (members != p->damage_members) {
         p->damage_members = members;
-
-        for (i = 0; i < p->ndamage; i++) {
-            p->damage[i].stuck = 0;
-        }
+        s3_damage_again(p);
     }
 
     for (i = 0; i < p->ndamage; i++) {
@@ -102,6 +100,17 @@ s3_damage_next(s3_process_t *p)
     }
 
     return NULL;
+}
+
+
+void
+s3_damage_again(s3_process_t *p)
+{
+    unsigned  i;
+
+    for (i = 0; i < p->ndamage; i++) {
+        p->damage[i].stuck = 0;
+    }
 }
 
 

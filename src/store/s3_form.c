@@ -18,10 +18,11 @@
 
 
 static int s3_form(s3_process_t *p);
+static void s3_form_failed(s3_process_t *p);
+static void s3_form_drop(s3_disk_t *disk);
 static int s3_form_open(s3_drive_t *drive, int create, size_t cache);
 static void s3_form_run(s3_op_t *op);
 static void s3_form_finish(s3_op_t *op);
-static void s3_form_failed(s3_disk_t *disk);
 static void s3_formed_run(s3_op_t *op);
 
 
@@ -255,12 +256,7 @@ s3_form(s3_process_t *p)
         s3_step_wait(p, &step);
 
         if (step.failed) {
-            s3_log(p, 4, "store \"%s\": forming failed", p->conf.name);
-
-            for (i = 0; i < p->conf.ndisks; i++) {
-                s3_form_failed(&p->disks[i]);
-            }
-
+            s3_form_failed(p);
             return -1;
         }
 
@@ -307,6 +303,7 @@ s3_form(s3_process_t *p)
                    "%s", p->conf.name, p->conf.state, strerror(rc));
 
             if (!p->has_set) {
+                s3_form_failed(p);
                 return -1;
             }
 
@@ -349,7 +346,7 @@ formed:
 
     for (i = 0; i < p->conf.ndisks; i++) {
         if ((step.failed >> i) & 1) {
-            s3_form_failed(&p->disks[i]);
+            s3_form_drop(&p->disks[i]);
         }
     }
 
@@ -369,10 +366,25 @@ s3_form_finish(s3_op_t *op)
 }
 
 
+/* all disks are opened anew, and what is there by then is looked at */
+
+static void
+s3_form_failed(s3_process_t *p)
+{
+    unsigned  i;
+
+    s3_log(p, 4, "store \"%s\": forming failed", p->conf.name);
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        s3_form_drop(&p->disks[i]);
+    }
+}
+
+
 /* what stands in the way there may stay for long, and each try is logged */
 
 static void
-s3_form_failed(s3_disk_t *disk)
+s3_form_drop(s3_disk_t *disk)
 {
     s3_disk_drop(disk, 0, "forming failed");
 

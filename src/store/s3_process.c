@@ -29,12 +29,16 @@
 #include "s3_brain.h"
 
 
-#define S3_TICK   100         /* ms */
+#define S3_TICK          100         /* ms */
+#define S3_RECORD_AGAIN  500         /* ms */
 
 
+static void s3_process_free(s3_process_t *p);
 static void *s3_brain(void *data);
 static int s3_brain_start(s3_process_t *p);
 static int s3_brain_lock(s3_process_t *p);
+static void s3_brain_memory(int error);
+static int s3_brain_record(s3_process_t *p);
 static void s3_brain_turn(s3_process_t *p);
 static void s3_announce(s3_process_t *p);
 
@@ -60,12 +64,20 @@ s3_process_start(const s3_conf_t *conf)
     }
 
     p->conf = *conf;
+    p->conf.disks = disks;
     p->conf.name = strdup(conf->name);
     p->conf.runtime = strdup(conf->runtime);
     p->conf.state = strdup(conf->state);
 
+    rc = (p->conf.name == NULL || p->conf.runtime == NULL
+          || p->conf.state == NULL) ? ENOMEM : 0;
+
     for (i = 0; i < conf->ndisks; i++) {
         disks[i] = strdup(conf->disks[i]);
+
+        if (disks[i] == NULL) {
+            rc = ENOMEM;
+        }
 
         p->disks[i].index = i;
         p->disks[i].path = disks[i];
@@ -73,7 +85,12 @@ s3_process_start(const s3_conf_t *conf)
         p->disks[i].home = -1;
     }
 
-    p->conf.disks = disks;
+    if (rc != 0) {
+        s3_process_free(p);
+        errno = rc;
+        return NULL;
+    }
+
     p->geometry = s3_geometry(conf->ndisks, conf->parity);
     p->quorum = s3_quorum(&p->geometry);
     p->state = S3_STORE_BUSY;
@@ -97,6 +114,7 @@ s3_process_start(const s3_conf_t *conf)
     (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
 
     if (rc != 0) {
+        s3_process_free(p);
         errno = rc;
         return NULL;
     }
@@ -105,6 +123,25 @@ s3_process_start(const s3_conf_t *conf)
     (void) pthread_detach(tid);
 
     return p;
+}
+
+
+/* one that never ran */
+
+static void
+s3_process_free(s3_process_t *p)
+{
+    unsigned  i;
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        free((char *) p->conf.disks[i]);
+    }
+
+    free(p->conf.disks);
+    free((char *) p->conf.name);
+    free((char *) p->conf.runtime);
+    free((char *) p->conf.state);
+    free(p);
 }
 
 
@@ -157,7 +194,7 @@ s3_brain(void *data)
 static int
 s3_brain_start(s3_process_t *p)
 {
-    int                 i, rc;
+    int                 i;
     uint32_t            change;
     struct epoll_event  ev;
 
@@ -173,6 +210,7 @@ s3_brain_start(s3_process_t *p)
     p->page = s3_page_map(p->conf.runtime, p->conf.name);
 
     if (p->page == NULL) {
+        s3_brain_memory(errno);
         s3_log(p, 2, "page of store \"%s\" in \"%s\": %s", p->conf.name,
                p->conf.runtime, strerror(errno));
         return -1;
@@ -200,29 +238,7 @@ s3_brain_start(s3_process_t *p)
 
     s3_report_start(p);
 
-    rc = s3_set_record_read(p->conf.state, p->conf.name, &p->record);
-
-    if (rc == 0) {
-        if (p->record.ndisks != p->conf.ndisks
-            || p->record.parity != p->conf.parity)
-        {
-            s3_log(p, 2, "store \"%s\" was formed with %u disks and parity "
-                   "%u: configure it so", p->conf.name, p->record.ndisks,
-                   p->record.parity);
-            return -1;
-        }
-
-        p->has_record = 1;
-
-    } else if (rc != ENOENT) {
-
-        /*
-         * not "there is none": nothing is formed over a record that can't be
-         * read
-         */
-
-        s3_log(p, 2, "the record of store \"%s\" in \"%s\" can't be read: %s",
-               p->conf.name, p->conf.state, strerror(rc));
+    if (s3_brain_record(p) != 0) {
         return -1;
     }
 
@@ -230,6 +246,7 @@ s3_brain_start(s3_process_t *p)
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
 
     if (p->loop == NULL || p->epoll == -1) {
+        s3_brain_memory(errno);
         s3_log(p, 2, "epoll: %s", strerror(errno));
         return -1;
     }
@@ -241,6 +258,7 @@ s3_brain_start(s3_process_t *p)
     if (epoll_ctl(p->epoll, EPOLL_CTL_ADD, s3_loop_fd(p->loop), &ev) == -1
         || s3_socket_open(p) == -1)
     {
+        s3_brain_memory(errno);
         s3_log(p, 2, "socket of store \"%s\" in \"%s\": %s", p->conf.name,
                p->conf.runtime, strerror(errno));
         return -1;
@@ -249,6 +267,66 @@ s3_brain_start(s3_process_t *p)
     for (i = 0; i < (int) p->conf.ndisks; i++) {
         s3_disk_try(&p->disks[i]);
     }
+
+    return 0;
+}
+
+
+/* nginx starts another store process, as it does wherever memory ends one */
+
+static void
+s3_brain_memory(int error)
+{
+    if (error == ENOMEM) {
+        abort();
+    }
+}
+
+
+/*
+ * One that can't be read is not "there is none": nothing is formed over it.
+ * It may be read a moment later, or when the operator has seen to it.
+ */
+
+static int
+s3_brain_record(s3_process_t *p)
+{
+    int  rc, told;
+
+    told = 0;
+
+    for ( ;; ) {
+        rc = s3_set_record_read(p->conf.state, p->conf.name, &p->record);
+
+        if (rc == 0 || rc == ENOENT) {
+            break;
+        }
+
+        if (rc != told) {
+            told = rc;
+            s3_log(p, 2, "the record of store \"%s\" in \"%s\" can't be "
+                   "read, trying again: %s", p->conf.name, p->conf.state,
+                   strerror(rc));
+        }
+
+        (void) usleep(S3_RECORD_AGAIN * 1000);
+        p->now = s3_now();
+    }
+
+    if (rc == ENOENT) {
+        return 0;
+    }
+
+    if (p->record.ndisks != p->conf.ndisks
+        || p->record.parity != p->conf.parity)
+    {
+        s3_log(p, 2, "store \"%s\" was formed with %u disks and parity %u: "
+               "configure it so", p->conf.name, p->record.ndisks,
+               p->record.parity);
+        return -1;
+    }
+
+    p->has_record = 1;
 
     return 0;
 }

@@ -14,7 +14,9 @@
  * Each stripe is read from whichever shards have it: several that are damaged,
  * but not in the same stripe, heal each other.  An extent with a stripe that k
  * disks don't have is passed over; the next pass, after a disk has come back,
- * looks at it again.
+ * looks at it again.  Where a disk failed in a way that may pass, the next
+ * pass comes by itself, after a second, two, four, ...; that ends, but where
+ * there was no room.
  */
 
 
@@ -29,6 +31,7 @@
 
 #define S3_REPAIR_ROWS     16
 #define S3_REPAIR_AGAIN    1000       /* ms */
+#define S3_REPAIR_TRIES    7          /* the last after 64 times that */
 
 
 /* a disk's end of the repair of an extent; its thread's but for refs */
@@ -64,6 +67,8 @@ struct s3_repair_s {
     uint64_t              targets;    /* slots */
     uint64_t              lost;       /* targets that failed */
     uint64_t              damaged;    /* slots: the row is one of damage */
+    unsigned              again:1;    /* a disk failed */
+    unsigned              full:1;     /* or had no room */
     s3_drive_t           *drives[S3_MAX_DISKS];     /* by slot */
     s3_repair_io_t       *io[S3_MAX_DISKS];
     s3_repair_stripe_t   *stripe;
@@ -87,6 +92,8 @@ typedef struct {
 } s3_repair_op_t;
 
 
+static void s3_repair_again(s3_repair_t *r);
+static void s3_repair_failed(s3_repair_t *r, int error);
 static void s3_repair_next(s3_repair_t *r);
 static void s3_repair_damage_run(s3_op_t *op);
 static void s3_repair_damage_finish(s3_op_t *op);
@@ -122,6 +129,12 @@ s3_repair_tick(s3_process_t *p)
 {
     unsigned      i;
     s3_repair_t  *r;
+
+    if (p->next_again && p->now >= p->next_again) {
+        p->next_again = 0;
+        p->repair_due = 1;
+        s3_damage_again(p);
+    }
 
     if (p->repair || !p->repair_due || p->now < p->next_repair
         || p->state != S3_STORE_OK || p->catchup || p->generation_due)
@@ -163,7 +176,56 @@ s3_repair_end(s3_repair_t *r)
     p->repair = NULL;
     p->next_repair = p->now + S3_REPAIR_AGAIN;
 
+    s3_repair_again(r);
+
     free(r);
+}
+
+
+/* other members, or something that was repaired: tries are counted anew */
+
+static void
+s3_repair_again(s3_repair_t *r)
+{
+    uint64_t       members;
+    s3_process_t  *p;
+
+    p = r->process;
+
+    (void) s3_members(p, &members);
+
+    if (r->repaired || members != p->repair_members) {
+        p->repair_members = members;
+        p->repair_tries = 0;
+    }
+
+    if (!r->again && !r->full) {
+        return;
+    }
+
+    if (p->repair_tries < S3_REPAIR_TRIES) {
+        p->repair_tries++;
+
+    } else if (!r->full) {
+        return;
+    }
+
+    p->next_again = p->now
+                    + ((uint64_t) S3_REPAIR_AGAIN << (p->repair_tries - 1));
+}
+
+
+static void
+s3_repair_failed(s3_repair_t *r, int error)
+{
+    /* what damaged shards say is no trouble that passes */
+
+    if (error == ENOSPC || error == EDQUOT) {
+        r->full = 1;
+
+    } else if (error != EBADMSG && error != ENOENT) {
+        r->again = 1;
+    }
 }
 
 
@@ -661,6 +723,7 @@ s3_repair_read_finish(s3_op_t *op)
             s3_suspect(r->process, ro->info.shard_id, ro->slot);
         }
 
+        s3_repair_failed(r, op->error);
         r->failed |= bit;
         r->sources &= ~bit;
     }
@@ -866,6 +929,7 @@ s3_repair_write_finish(s3_op_t *op)
 
     if (op->error) {
         r->lost |= (uint64_t) 1 << ro->slot;
+        s3_repair_failed(r, op->error);
         s3_log(r->process, 4, "repair: slot %u can't be written: %s",
                ro->slot, strerror(op->error));
     }
@@ -967,11 +1031,9 @@ s3_repair_finish_finish(s3_op_t *op)
     if (op->error) {
         r->lost |= (uint64_t) 1 << ro->slot;
 
-        /* it may be there again before anybody has seen it go */
+        /* or it may be there again before anybody has seen it go */
 
-        if (op->error != ENOSPC) {
-            r->process->repair_due = 1;
-        }
+        s3_repair_failed(r, op->error == ENOENT ? EIO : op->error);
     }
 
     if (--r->waiting) {
@@ -985,17 +1047,13 @@ s3_repair_finish_finish(s3_op_t *op)
     memcpy(commit.shard_id, r->rows[r->i].shard_id, 16);
 
     if (commit.mask == 0) {
-        r->process->repair_due = 1;
         s3_repair_row_end(r);
         return;
     }
 
     if (s3_commit_internal(r->process, &commit, s3_repair_answered, r) != 0) {
 
-        /* once more, damage too */
-
-        r->process->repair_due = 1;
-        r->damaged = 0;
+        r->again = 1;
         s3_repair_row_end(r);
     }
 }
@@ -1033,8 +1091,8 @@ s3_repair_answered(s3_question_t *q, s3_verdict_t *verdict)
         s3_repair_damage_end(r, UINT64_MAX);
 
     } else {
-        r->process->repair_due = 1;
-        r->damaged = 0;
+        s3_repair_failed(r, verdict->status == S3_STORE_NO_SPACE ? ENOSPC
+                                                                 : EIO);
     }
 
     s3_repair_row_end(r);

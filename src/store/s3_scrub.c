@@ -751,6 +751,11 @@ s3_scrub_finish(s3_op_t *op)
     case S3_SCRUB_ROUND:
         s3_count_add(p, S3_COUNT_SCRUB_ROUNDS, 1);
         s->next = p->now + S3_SCRUB_IDLE;
+
+        /* holes that were given up, when nothing came of any of the tries */
+
+        p->repair_due = 1;
+
         s3_log(p, 6, "disk \"%s\" is scrubbed: %" PRIu64 " shards of %" PRIu64
                " bytes, %" PRIu64 " of them damaged", disk->path,
                s->progress.shards, s->progress.bytes, s->progress.damaged);

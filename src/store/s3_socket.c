@@ -469,6 +469,11 @@ s3_conn_hello(s3_conn_t *c, s3_reader_t *r, uint64_t request)
     s3_buf_u32(&c->out, slot);
     s3_buf_u64(&c->out, p->epoch);
     s3_msg_end(&c->out, at);
+
+    if (c->out.error) {
+        return -1;
+    }
+
     s3_conn_write(c);
 
     return 0;
@@ -695,6 +700,14 @@ s3_answer_verdict(s3_question_t *q, const s3_verdict_t *verdict)
 
     if (b.error == 0) {
         s3_question_send(q, verdict->status, b.data, b.len);
+
+    } else if (q->conn->fd != -1) {
+
+        /* the worker asks what became of it when it is connected again */
+
+        s3_log(q->conn->process, 4, "no memory for an answer to worker %u",
+               q->conn->pid);
+        s3_conn_close(q->conn);
     }
 
     s3_buf_free(&b);

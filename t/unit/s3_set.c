@@ -436,6 +436,18 @@ s3_set_end(s3_set_wait_t *w)
 }
 
 
+/* what the client did not take: no memory */
+
+static int
+s3_set_refused(s3_set_wait_t *w, int status)
+{
+    free(w->data);
+    free(w);
+
+    return status;
+}
+
+
 int
 s3_set_commit(s3_set_t *set, s3_commit_t *commit)
 {
@@ -629,7 +641,10 @@ s3_set_put_after(s3_set_t *set, const char *bucket, const char *key,
 
     w->upload = s3_upload_create(set->client, size, 0, NULL, s3_set_uploaded,
                                  &put);
-    assert_non_null(w->upload);
+
+    if (w->upload == NULL) {
+        return s3_set_refused(w, S3_STORE_BUSY);
+    }
 
     if (meanwhile) {
         assert_true(s3_set_until(set, s3_set_put_ready, &put, S3_SET_WAIT));
@@ -685,7 +700,10 @@ s3_set_part(s3_set_t *set, const char *bucket, const char *key,
 
     w->upload = s3_upload_create(set->client, known ? size : UINT64_MAX, 1,
                                  NULL, s3_set_uploaded, &put);
-    assert_non_null(w->upload);
+
+    if (w->upload == NULL) {
+        return s3_set_refused(w, S3_STORE_BUSY);
+    }
 
     return s3_set_end(w);
 }
@@ -763,7 +781,11 @@ s3_set_copy(s3_set_t *set, const char *bucket, const char *source,
 
     rc = s3_client_lookup(set->client, &w->call, s3_set_slice(bucket),
                           s3_set_slice(source));
-    assert_int_equal(rc, S3_STORE_OK);
+
+    if (rc != S3_STORE_OK) {
+        free(w);
+        return rc;
+    }
 
     if (!s3_set_until(set, s3_set_wait_done, w, S3_SET_WAIT)) {
         s3_client_cancel(set->client, &w->call);
@@ -945,8 +967,14 @@ s3_set_found(s3_call_t *call)
     } else {
         w->download = s3_download_create(w->set->client, o, get->offset,
                                          get->length, s3_set_downloaded, get);
-        assert_non_null(w->download);
-        s3_download_next(w->download);
+
+        if (w->download) {
+            s3_download_next(w->download);
+
+        } else {
+            w->status = S3_STORE_BUSY;
+            w->done = 1;
+        }
     }
 
     s3_object_free(o);
