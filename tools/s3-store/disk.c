@@ -75,6 +75,7 @@ st_set_open(st_set_t *set, char **paths, unsigned n)
         set->disk[i].fd = -1;
         set->disk[i].index_fd = -1;
         set->disk[i].log_fd = -1;
+        set->disk[i].log_max = UINT64_MAX;
     }
 
     if (n > ST_DISKS_MAX) {

@@ -7,7 +7,9 @@
  *
  *     main.c      options and commands
  *     disk.c      disks as arguments: lock, DISK/format, who stands where
- *     index.c     SQLite's way to an index, its pages' checksums, rows
+ *     page.c      SQLite's way to an index: its pages and their checksums
+ *     index.c     an index is opened, checked, compared with another
+ *     row.c       rows of indexes
  *     log.c       which pages the write-ahead log has
  *     run.c       shards, and data from any k of them
  *     object.c    an object's bytes against what its row says of them
@@ -88,10 +90,11 @@ void st_progress_end(void);
 
 /*
  * Sets the bit of each page (from 1) of which there is an image in committed
- * frames.  fd -1: no log.  pages: of the map.  *unread: bytes that stand
+ * frames.  fd -1: no log.  max: bytes of it that count.  pages: of the map.  *unread: bytes that stand
  * behind the last valid frame with the log's own salts
  */
-int st_log_map(int fd, uint8_t *map, uint64_t pages, uint64_t *unread);
+int st_log_map(int fd, uint64_t max, uint8_t *map, uint64_t pages,
+    uint64_t *unread);
 
 
 /* ---- disk.c */
@@ -140,6 +143,7 @@ typedef struct {
     int              index_fd;
     int              log_fd;
     uint8_t         *log_map;
+    uint64_t         log_max;          /* bytes of it that count */
     uint64_t         pages;            /* of index.db */
     uint64_t         log_unread;
     uint64_t         steps;            /* of SQLite's, in millions */
@@ -192,9 +196,22 @@ int st_open_below(int root, const char *path, int flags);
 int st_read_at(int fd, void *p, size_t n, uint64_t offset);
 
 
-/* ---- index.c */
+/* ---- page.c */
 
 int st_index_init(void);
+/* SQLite's connection to the files of the disk: SQLite's result */
+int st_vfs_add(st_disk_t *disk, sqlite3 **db);
+void st_vfs_remove(st_disk_t *disk);
+/* of index.db: SQLite's result */
+int st_file_read_db(st_disk_t *disk, uint8_t *p, size_t size,
+    uint64_t offset);
+int st_page_good(const uint8_t *page, uint64_t pgno);
+/* whether the log has it */
+int st_page_logged(st_disk_t *disk, uint64_t pgno);
+
+
+/* ---- index.c */
+
 /* 0, or -1: disk->why says what is wrong */
 int st_index_open(st_disk_t *disk);
 void st_index_close(st_disk_t *disk);
@@ -212,6 +229,8 @@ unsigned st_index_check(st_disk_t *disk, st_problem_pt problem, void *data);
 /* rows of one against the rows of the other, each table; problems as above */
 unsigned st_index_compare(st_disk_t *one, st_disk_t *other,
     st_problem_pt problem, void *data);
+
+/* ---- row.c */
 
 /* of SQLite's memory until the next step; NULL: none */
 typedef struct {
