@@ -439,6 +439,11 @@ s3_drive_release(s3_drive_t *drive)
         drive->house = NULL;
     }
 
+    if (drive->viewer) {
+        s3_index_close(drive->viewer);
+        drive->viewer = NULL;
+    }
+
     s3_copy_close(drive);
 
     if (drive->vfs) {
