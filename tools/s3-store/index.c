@@ -175,7 +175,13 @@ st_index_files(st_disk_t *disk)
     uint64_t     frames;
     struct stat  st;
 
-    disk->index_fd = st_open_below(disk->fd, "index.db", O_RDONLY);
+    if (disk->given_index != -1) {
+        disk->index_fd = disk->given_index;
+        disk->given_index = -1;
+
+    } else {
+        disk->index_fd = st_open_below(disk->fd, "index.db", O_RDONLY);
+    }
 
     if (disk->index_fd == -1 || fstat(disk->index_fd, &st) == -1) {
         return st_index_fail(disk, strerror(errno));
@@ -197,7 +203,11 @@ st_index_files(st_disk_t *disk)
 
     frames = 0;
 
-    if (disk->log_max) {
+    if (disk->given_log != -1) {
+        disk->log_fd = disk->given_log;
+        disk->given_log = -1;
+
+    } else if (disk->log_max) {
         disk->log_fd = st_open_below(disk->fd, "index.db-wal", O_RDONLY);
     }
 

@@ -19,19 +19,20 @@ static const struct {
     const char  *name;
     int        (*handler)(st_set_t *set, char **args);
     int          nargs;                /* before the disks */
+    st_how_e     how;
     const char  *help;
 } st_commands[] = {
-    { "status", st_status, 0, "DISK..." },
-    { "verify", st_verify, 0, "DISK..." },
-    { "list-damaged", st_list_damaged, 0, "DISK..." },
-    { "salvage", st_salvage, 1, "DIR DISK..." },
+    { "status", st_status, 0, ST_IN_PLACE, "DISK..." },
+    { "verify", st_verify, 0, ST_COPIED, "DISK..." },
+    { "list-damaged", st_list_damaged, 0, ST_COPIED, "DISK..." },
+    { "salvage", st_salvage, 1, ST_ALONE, "DIR DISK..." },
 
     /* not there yet: said so, and not taken for a typing error */
 
-    { "format", NULL, 0, NULL },
-    { "heal", NULL, 0, NULL },
-    { "replace", NULL, 0, NULL },
-    { NULL, NULL, 0, NULL }
+    { "format", NULL, 0, ST_ALONE, NULL },
+    { "heal", NULL, 0, ST_ALONE, NULL },
+    { "replace", NULL, 0, ST_ALONE, NULL },
+    { NULL, NULL, 0, ST_ALONE, NULL }
 };
 
 
@@ -90,7 +91,8 @@ main(int argc, char **argv)
 
     rc = ST_FAILED;
 
-    if (st_set_open(&set, argv + st_commands[i].nargs, (unsigned) argc)
+    if (st_set_open(&set, argv + st_commands[i].nargs, (unsigned) argc,
+                    st_commands[i].how)
         == 0)
     {
         rc = st_commands[i].handler(&set, argv);
@@ -98,6 +100,7 @@ main(int argc, char **argv)
 
     st_progress_end();
     st_set_close(&set);
+    st_ask_close(set.ask);
 
     if (fflush(stdout) != 0 && st_output == 0) {
         st_output = errno;

@@ -442,6 +442,11 @@ st_object_run(st_object_ctx_t *c, const st_run_t *run)
             st_no_memory();
         }
 
+        if (s->fault == ST_FAULT_GONE) {
+            c->report->gone = 1;
+            memcpy(c->report->gone_id, run->shard_id.data, 16);
+        }
+
         disk = c->set->slot[result.slots[i]];
 
         if (disk) {

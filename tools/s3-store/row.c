@@ -19,7 +19,9 @@ static const char *const  st_sql[ST_SQLS] = {
     [ST_SQL_BUCKET] = "SELECT name FROM bucket WHERE id = ?2",
     [ST_SQL_KNOWN] = "SELECT 1 FROM data WHERE data_id = ?1"
         " UNION ALL SELECT 1 FROM part WHERE shard_id = ?1"
-        " UNION ALL SELECT 1 FROM garbage WHERE shard_id = ?1 LIMIT 1"
+        " UNION ALL SELECT 1 FROM garbage WHERE shard_id = ?1 LIMIT 1",
+    [ST_SQL_NAMED] = "SELECT 1 FROM data WHERE data_id = ?1"
+        " UNION ALL SELECT 1 FROM part WHERE shard_id = ?1 LIMIT 1"
 };
 
 
@@ -243,9 +245,12 @@ st_scan_keep(sqlite3_value **values, unsigned n, sqlite3_stmt *stmt)
 sqlite3_stmt *
 st_row_find(st_set_t *set, st_sql_e sql, st_bytes_t id, int64_t number)
 {
+    int            rc;
     unsigned       i;
     st_disk_t     *disk;
     sqlite3_stmt  *stmt;
+
+    set->unread = 0;
 
     for (i = 0; i < set->ncurrent; i++) {
         disk = set->view[i];
@@ -255,6 +260,7 @@ st_row_find(st_set_t *set, st_sql_e sql, st_bytes_t id, int64_t number)
                                   &disk->stmt[sql], NULL)
                != SQLITE_OK)
         {
+            set->unread = 1;
             continue;
         }
 
@@ -268,9 +274,13 @@ st_row_find(st_set_t *set, st_sql_e sql, st_bytes_t id, int64_t number)
             (void) sqlite3_bind_int64(stmt, 2, number);
         }
 
-        if (sqlite3_step(stmt) == SQLITE_ROW) {
+        rc = sqlite3_step(stmt);
+
+        if (rc == SQLITE_ROW) {
             return stmt;
         }
+
+        set->unread |= (rc != SQLITE_DONE);
 
         (void) sqlite3_reset(stmt);
     }

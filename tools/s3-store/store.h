@@ -3,10 +3,13 @@
 
 
 /*
- * s3-store: looks after the disks of a store while no nginx has them.
+ * s3-store: looks after the disks of a store: while no nginx has them, and in
+ * part while one has.
  *
  *     main.c      options and commands
+ *     ask.c       the store process of a set that is in use
  *     disk.c      disks as arguments: lock, DISK/format, who stands where
+ *     live.c      the indexes of a set that is in use
  *     page.c      SQLite's way to an index: its pages and their checksums
  *     index.c     an index is opened, checked, compared with another
  *     row.c       rows of indexes
@@ -15,6 +18,7 @@
  *     object.c    an object's bytes against what its row says of them
  *     sum.c       checksums
  *     status.c, verify.c, salvage.c       a command each
+ *     again.c     what verify has to ask for again where the set is in use
  *     out.c       text, JSON lines, progress
  *
  * It shares nothing with src/store but the format, of which docs/format.md and
@@ -86,6 +90,27 @@ void st_progress(uint64_t done);
 void st_progress_end(void);
 
 
+/* ms of a clock that goes forward only */
+uint64_t st_now(void);
+
+
+/* ---- ask.c: the store process, where one has the set */
+
+typedef struct st_ask_s  st_ask_t;
+
+/* NULL, errno: nobody listens for that set.  owner: of its disks */
+st_ask_t *st_ask_open(const uint8_t set_id[16], uid_t owner);
+void st_ask_close(st_ask_t *ask);
+/* a line, its end too; the answer, or NULL: none, and it was said why.  What
+ * is asked may come twice, where nginx is reloaded */
+json_t *st_ask(st_ask_t *ask, const char *line);
+/* the object that is asked for; NULL: it was said why */
+json_t *st_ask_status(st_ask_t *ask);
+json_t *st_ask_view(st_ask_t *ask);
+/* whether the view was there until now */
+int st_ask_release(st_ask_t *ask);
+
+
 /* ---- log.c: DISK/index.db-wal */
 
 /*
@@ -105,6 +130,7 @@ typedef enum {
     ST_OUTDATED,                       /* older than what that history has */
     ST_FORKED,                         /* not in it */
     ST_BROKEN,                         /* of the set, its index is unreadable */
+    ST_OUT,                            /* nginx has left it out */
     ST_FORMING,
     ST_EMPTY,
     ST_FOREIGN,                        /* none of this set */
@@ -116,6 +142,7 @@ typedef enum {
     ST_SQL_INLINE,
     ST_SQL_BUCKET,
     ST_SQL_KNOWN,                      /* whether a row has that shard */
+    ST_SQL_NAMED,                      /* of data, not of garbage */
     ST_SQLS
 } st_sql_e;
 
@@ -136,6 +163,9 @@ typedef struct {
     unsigned         slot;
     unsigned         ndisks;
     unsigned         parity;
+
+    int              given_index;      /* copies to be read in place of the */
+    int              given_log;        /* disk's files; or -1 */
 
     /* index.c's */
     sqlite3         *db;               /* NULL: it can't be read */
@@ -165,6 +195,9 @@ typedef struct {
     uint8_t          set_id[16];
     unsigned         ndisks;
     unsigned         parity;
+    st_ask_t        *ask;              /* NULL: nobody else has the set */
+    int              holding;          /* a view, of which the disks' own
+                                          indexes are read */
     st_disk_t       *slot[ST_DISKS_MAX];  /* NULL: not given, or unusable */
     unsigned         away;             /* slots without a disk */
 
@@ -173,14 +206,32 @@ typedef struct {
     st_disk_t       *view[ST_DISKS_MAX];
     unsigned         nview;
     unsigned         ncurrent;
+    int              unread;           /* st_row_find() found none, and one
+                                          of them could not be read */
 } st_set_t;
 
+/* what is done where a store process has the set */
+typedef enum {
+    ST_ALONE = 0,                      /* nothing: it is an error */
+    ST_IN_PLACE,                       /* its view is held, and read */
+    ST_COPIED                          /* its view is copied, and let go */
+} st_how_e;
+
 /*
- * Opens and locks all, says on standard error what ends it: no set among
+ * Opens all; locks them where nobody has the set, asks for a view where a
+ * store process has it.  Says on standard error what ends it: no set among
  * them, a disk that somebody else has.  Disks that are bad are no error
  */
-int st_set_open(st_set_t *set, char **paths, unsigned n);
+int st_set_open(st_set_t *set, char **paths, unsigned n, st_how_e how);
+/* the same disks, in use: as they are now, in place.  set stays open longer */
+int st_set_open_again(st_set_t *again, st_set_t *set);
+/* where indexes were read in place: 0, or -1: they may not have been what
+ * they were, and nothing that was read is sure */
+int st_set_release(st_set_t *set);
 void st_set_close(st_set_t *set);
+/* which disk has which index, once those that have none to be read are said
+ * to be out */
+void st_set_view(st_set_t *set);
 const char *st_state_name(st_state_e state);
 /* {"path", "state", "slot", ...} */
 json_t *st_disk_json(st_set_t *set, st_disk_t *disk);
@@ -189,6 +240,12 @@ void st_disk_text(st_set_t *set, st_disk_t *disk);
  * k of them, so that newer writes may be unseen */
 int st_set_verdict(st_set_t *set);
 void st_set_warn(st_set_t *set);
+
+/* ---- live.c */
+
+/* the indexes of a view, in place or copied: 0; -1: it was said why */
+int st_live_open(st_set_t *set, st_how_e how);
+
 
 /* opens a path below the disk without following a link; -1, errno */
 int st_open_below(int root, const char *path, int flags);
@@ -398,6 +455,8 @@ typedef struct {
     unsigned         short_of;         /* most of any of its runs */
     json_t          *problems;         /* an array, or NULL */
     uint64_t         more;             /* problems that are not in it */
+    int              gone;             /* a shard was not there */
+    uint8_t          gone_id[16];      /* which one */
 } st_report_t;
 
 void st_report_init(st_report_t *report);
@@ -426,6 +485,47 @@ int st_objects(st_set_t *set, st_object_pt object, void *data, int *broken);
 void st_etag_text(st_bytes_t etag, char text[64]);
 /* {"content-type": ..., ...}, names in lower case; NULL: it makes no sense */
 json_t *st_meta_json(st_bytes_t meta);
+
+
+/* ---- again.c */
+
+/*
+ * A set in use goes on: a shard that was not there may have been deleted after
+ * the view that named it, a file that no row has may be newer.  They are put
+ * aside, and told when a later view has said which
+ */
+typedef struct st_again_s  st_again_t;
+
+typedef struct {
+    int              part;             /* else an object */
+    json_t          *json;             /* or NULL: */
+    char            *name;
+    st_report_t      report;
+} st_later_t;
+
+typedef struct {
+    st_disk_t       *disk;
+    char             folder[64];
+    char             name[64];
+} st_file_name_t;
+
+typedef struct {
+    /* there: it was damage; else it is deleted by now */
+    void           (*shard)(void *data, st_later_t *later, int there);
+    /* known: a row has it; 0: none has, and it is still there */
+    void           (*file)(void *data, const st_file_name_t *file,
+                           int known);
+    void            *data;
+} st_again_conf_t;
+
+/* NULL where nobody else has the set */
+st_again_t *st_again_create(st_set_t *set, const st_again_conf_t *conf);
+/* json, name and report's problems are its own from there.  0; -1: no view is
+ * to be had any more, and it was said why */
+int st_again_shard(st_again_t *again, const st_later_t *later);
+int st_again_file(st_again_t *again, const st_file_name_t *file);
+/* all that are left, and the end */
+int st_again_end(st_again_t *again);
 
 
 /* ---- commands: an exit status */

@@ -44,6 +44,10 @@ typedef struct {
     st_bytes_t      bucket;            /* of the upload */
     st_bytes_t      key;
     char            upload[33];
+
+    st_again_t     *again;             /* NULL: nobody else has the set */
+    int             failed;            /* it cannot be gone on with */
+    uint64_t        changed;           /* were deleted meanwhile */
 } st_verify_t;
 
 
@@ -55,6 +59,9 @@ static void st_verify_uploads(st_verify_t *v);
 static int st_verify_upload(void *data, sqlite3_stmt *stmt);
 static void st_verify_part(void *data, unsigned number, uint64_t size,
     st_report_t *report);
+static int st_verify_told(st_verify_t *v, int part, json_t *j, char *name,
+    st_report_t *report);
+static void st_verify_shard(void *data, st_later_t *later, int there);
 static void st_verify_report(st_verify_t *v, json_t *j, const char *name,
     st_report_t *report);
 static void st_verify_references(st_verify_t *v);
@@ -63,6 +70,10 @@ static void st_verify_data(st_verify_t *v);
 static void st_verify_tmp(st_verify_t *v);
 static void st_verify_stray(st_verify_t *v, const char *folder,
     const char *name, const char *what);
+static void st_verify_file(st_verify_t *v, const char *folder,
+    const char *name);
+static void st_verify_file_known(void *data, const st_file_name_t *file,
+    int known);
 static int st_verify_known(st_verify_t *v, const char *name);
 static DIR *st_verify_dir(st_disk_t *disk, const char *path);
 static void st_verify_summary(st_verify_t *v);
@@ -85,11 +96,12 @@ st_list_damaged(st_set_t *set, char **args)
 static int
 st_verify_run(st_set_t *set, int list)
 {
-    int          broken;
-    json_t      *j;
-    uint64_t     bytes, parts;
-    unsigned     i;
-    st_verify_t  v;
+    int              broken;
+    json_t          *j;
+    uint64_t         bytes, parts;
+    unsigned         i;
+    st_verify_t      v;
+    st_again_conf_t  conf;
 
     memset(&v, 0, sizeof(st_verify_t));
 
@@ -139,6 +151,12 @@ st_verify_run(st_set_t *set, int list)
         parts = 0;
     }
 
+    conf.shard = st_verify_shard;
+    conf.file = st_verify_file_known;
+    conf.data = &v;
+
+    v.again = st_again_create(set, &conf);
+
     st_progress_start("verify", bytes + parts);
 
     broken = 0;
@@ -154,13 +172,23 @@ st_verify_run(st_set_t *set, int list)
 
     st_progress_end();
 
-    if (list) {
-        return v.rc;
+    if (!list && !v.failed) {
+        st_verify_references(&v);
+        st_verify_files(&v);
     }
 
-    st_verify_references(&v);
-    st_verify_files(&v);
-    st_verify_summary(&v);
+    if (st_again_end(v.again) != 0) {
+        v.failed = 1;
+    }
+
+    if (v.failed) {
+        st_error("not all was looked at");
+        return ST_FAILED;
+    }
+
+    if (!list) {
+        st_verify_summary(&v);
+    }
 
     return v.rc;
 }
@@ -280,8 +308,6 @@ st_verify_object(void *data, const st_object_t *object)
     st_report_init(&report);
     (void) st_object_read(v->set, object, NULL, NULL, &report);
 
-    v->objects[report.verdict]++;
-
     j = NULL;
     name = NULL;
 
@@ -296,15 +322,70 @@ st_verify_object(void *data, const st_object_t *object)
         name = st_object_name(object->bucket, object->key, object->version);
     }
 
-    st_verify_report(v, j, name, &report);
-
-    free(name);
-    st_report_free(&report);
-
     v->done += object->size;
+
+    if (st_verify_told(v, 0, j, name, &report) != 0) {
+        return -1;
+    }
+
     st_progress(v->done);
 
     return 0;
+}
+
+
+/* at once, or when it is sure; j, name and the report's problems go */
+
+static int
+st_verify_told(st_verify_t *v, int part, json_t *j, char *name,
+    st_report_t *report)
+{
+    st_later_t  later;
+
+    later.part = part;
+    later.json = j;
+    later.name = name;
+    later.report = *report;
+
+    report->problems = NULL;
+
+    if (v->again && report->gone) {
+        if (st_again_shard(v->again, &later) != 0) {
+            v->failed = 1;
+            return -1;
+        }
+
+        return 0;
+    }
+
+    st_verify_shard(v, &later, 1);
+
+    return 0;
+}
+
+
+static void
+st_verify_shard(void *data, st_later_t *later, int there)
+{
+    st_verify_t  *v = data;
+
+    if (there) {
+        if (later->part) {
+            v->parts[later->report.verdict]++;
+
+        } else {
+            v->objects[later->report.verdict]++;
+        }
+
+        st_verify_report(v, later->json, later->name, &later->report);
+
+    } else {
+        v->changed++;
+        json_decref(later->json);
+    }
+
+    free(later->name);
+    st_report_free(&later->report);
 }
 
 
@@ -385,7 +466,9 @@ st_verify_part(void *data, unsigned number, uint64_t size,
     none.data = (const uint8_t *) "";
     none.len = 0;
 
-    v->parts[report->verdict]++;
+    if (v->failed) {
+        return;
+    }
 
     j = NULL;
     name = NULL;
@@ -410,12 +493,11 @@ st_verify_part(void *data, unsigned number, uint64_t size,
         free(object);
     }
 
-    st_verify_report(v, j, name, report);
-
-    free(name);
-
     v->done += size;
-    st_progress(v->done);
+
+    if (st_verify_told(v, 1, j, name, report) == 0) {
+        st_progress(v->done);
+    }
 }
 
 
@@ -690,18 +772,51 @@ st_verify_data(st_verify_t *v)
                 continue;
             }
 
-            if (st_verify_known(v, entry->d_name)) {
-                v->files++;
-
-            } else {
-                st_verify_stray(v, path, entry->d_name, "no row has it");
-            }
+            st_verify_file(v, path, entry->d_name);
         }
 
         (void) closedir(dir);
     }
 
     (void) closedir(data);
+}
+
+
+static void
+st_verify_file(st_verify_t *v, const char *folder, const char *name)
+{
+    st_file_name_t  file;
+
+    if (st_verify_known(v, name)) {
+        v->files++;
+        return;
+    }
+
+    file.disk = v->disk;
+    (void) snprintf(file.folder, sizeof(file.folder), "%s", folder);
+    (void) snprintf(file.name, sizeof(file.name), "%.32s", name);
+
+    if (v->again == NULL) {
+        st_verify_file_known(v, &file, 0);
+
+    } else if (!v->failed && st_again_file(v->again, &file) != 0) {
+        v->failed = 1;
+    }
+}
+
+
+static void
+st_verify_file_known(void *data, const st_file_name_t *file, int known)
+{
+    st_verify_t  *v = data;
+
+    if (known) {
+        v->files++;
+        return;
+    }
+
+    v->disk = file->disk;
+    st_verify_stray(v, file->folder, file->name, "no row has it");
 }
 
 
@@ -834,6 +949,11 @@ st_verify_summary(st_verify_t *v)
     json_t  *j;
 
     if (!st_json) {
+        if (v->changed) {
+            st_print("%llu objects and parts were deleted or overwritten "
+                     "meanwhile", (unsigned long long) v->changed);
+        }
+
         st_print("%llu objects: %llu whole, %llu short, %llu lost",
                  (unsigned long long) (v->objects[0] + v->objects[1]
                                        + v->objects[2]),
@@ -873,6 +993,10 @@ st_verify_summary(st_verify_t *v)
                   "status", v->rc);
     if (j == NULL) {
         st_no_memory();
+    }
+
+    if (v->set->ask) {
+        st_json_set(j, "changed", json_integer((json_int_t) v->changed));
     }
 
     st_json_line(j);
