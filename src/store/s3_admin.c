@@ -589,6 +589,7 @@ s3_admin_look(s3_process_t *p, json_t *shards)
     size_t       i;
     json_t      *shard, *slot;
     uint8_t      id[16];
+    unsigned     n;
     const char  *text;
 
     p->repair_due = 1;
@@ -605,7 +606,14 @@ s3_admin_look(s3_process_t *p, json_t *shards)
             return json_pack("{s:s}", "error", "this is no shard");
         }
 
-        if (s3_suspect(p, id, (unsigned) json_integer_value(slot)) > 0) {
+        n = (unsigned) json_integer_value(slot);
+
+        /* what could not be repaired is tried again: somebody asks for it */
+
+        if (s3_damage_known(p, id, n)) {
+            s3_damage_add(p, id, n);
+
+        } else if (s3_suspect(p, id, n) > 0) {
             break;
         }
     }

@@ -842,13 +842,11 @@ def test_refused_while_in_use(tools, run):
 
         target = store.path / "out"
 
-        for command in [["status"], ["verify"], ["list-damaged"],
-                        ["salvage", target]]:
-            done = call(tools[1], *command, *store.disks, watch=False)
-            assert (done.returncode, done.stdout) == (FAILED, b"")
-            assert b"is in use: nginx" in done.stderr
-            assert b"stop nginx" in done.stderr
-            assert not target.exists()
+        done = call(tools[1], "salvage", target, *store.disks, watch=False)
+        assert (done.returncode, done.stdout) == (FAILED, b"")
+        assert b"is in use: nginx" in done.stderr
+        assert b"stop nginx" in done.stderr
+        assert not target.exists()
 
         # and the store has not noticed
 
@@ -863,6 +861,12 @@ def test_refused_while_in_use(tools, run):
 
         for fd in held:
             fcntl.flock(fd, fcntl.LOCK_EX)
+
+        # somebody has them who does not answer
+
+        for command in ["status", "verify", "list-damaged", "heal"]:
+            assert run(FAILED, command, *store.disks) == ""
+            assert "is in use, and no store process answers" in run.stderr
 
         store.start(wait=False)
         s3_server.wait_for(lambda: "is unavailable: 0 of 2" in store.log(),

@@ -59,13 +59,21 @@ def wrong(lines):
             and o["verdict"] != "whole"}
 
 
-def ask_socket(store):
+def ask_socket(store, disk=0):
     """A connection to the store process."""
 
-    name = json.loads((store.disks[0] / "format").read_text())["set"]
+    name = json.loads((store.disks[disk] / "format").read_text())["set"]
     s = socket.socket(socket.AF_UNIX)
     s.settimeout(20)
-    s.connect(b"\0s3-store/" + name.encode())
+
+    def let_in():
+        try:
+            s.connect(b"\0s3-store/" + name.encode())
+            return True
+        except BlockingIOError:              # others wait before it
+            return False
+
+    poll("a place in the queue", let_in, 20)
     return s
 
 
@@ -240,7 +248,7 @@ def test_log_is_damaged(store, client, run):
     lines = run(DAMAGED, "verify")
     assert [d["state"] for d in kinds(lines, "disk")] \
         == ["broken", "current", "current", "current"]
-    assert "its log is damaged" in kinds(lines, "disk")[0]["why"]
+    assert "its index: " in kinds(lines, "disk")[0]["why"]
     assert wrong(lines) == {}
     flip_in_place(log, 32 + 2 * 4120 + 1000)
     run(OK, "verify")
@@ -275,13 +283,13 @@ def test_disk_that_is_out(store, client, run):
         == ["current", "out", "current", "current"]
 
     move_back(lost)
+    poll("all are members", lambda: call_status(store) == 4, 30)
     wait_complete(store, client)
-    poll("all is whole again", lambda: call_status(store) == 4, 20)
     assert wrong(run(OK, "verify")) == {}
 
 
-def call_status(store):
-    with ask_socket(store) as s:
+def call_status(store, disk=0):
+    with ask_socket(store, disk) as s:
         return [d["state"] for d in ask(s, ask="status")["status"]["disks"]] \
             .count("member")
 
@@ -382,26 +390,6 @@ def ask_until(s):
     return answer
 
 
-def test_view_of_a_set_that_writes(store, client, connect):
-    """The log is not kept from starting over for ever."""
-
-    with ask_socket(store) as s:
-        ask_until(s)
-
-        with Load(connect, BUCKET, threads=8, seed=7, large=20 * KIB) as load:
-            poll("the view is given up",
-                 lambda: ask(s, ask="held") == {"held": False}, 60)
-            load.wait(100)
-
-        assert not load.refused and not load.failures
-        assert ask(s, ask="release") == {"held": False}
-        ask_until(s)
-        assert ask(s, ask="release") == {"held": True}
-
-    for disk in store.disks:
-        assert (disk / "index.db-wal").stat().st_size < 80 * MIB
-
-
 def test_store_process_that_hangs(store, run, halted):
     pids = store.manager_pids()
 
@@ -435,3 +423,182 @@ def test_nginx_that_ends(store, client, halted):
     assert "nginx's store process is gone" in errors
 
     store.start()
+
+
+# ---- heal
+
+
+def test_heal(store, client, connect, run):
+    """By object: what is written anew, and what cannot be."""
+
+    for i in range(5):
+        put(client, f"o{i}", f"o{i}", 300 * KIB)
+    wait_complete(store, client)
+
+    s3 = store.client()
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key="up")["UploadId"]
+    s3.upload_part(Bucket=BUCKET, Key="up", UploadId=upload, PartNumber=1,
+                   Body=content("part", 400 * KIB))
+    before = {f.name for f in store.disks[3].glob("data/*/*")} - {
+        shard_of(store.disks[3], f"o{i}").name for i in range(5)}
+    part, = before
+
+    flip(shard_of(store.disks[1], "o0"), 10)
+    shard_of(store.disks[2], "o1").unlink()
+    for disk in store.disks[:3]:
+        shard_of(disk, "o2").unlink()
+    flip(shard_of(store.disks[0], "o3"), 10)
+    flip(shard_of(store.disks[3], "o3"), 4)
+    flip(store.disks[3] / "data" / part[:2] / part, 10)
+
+    with Load(connect, BUCKET, seed=8) as load:
+        load.wait(20)
+        lines = run(LOST, "heal")
+        load.wait(20)
+
+    assert not load.refused and not load.failures
+    assert {line["key"]: line["verdict"] for line in lines[:-1]} == {
+        "o0": "healed", "o1": "healed", "o3": "healed", "o2": "lost",
+        "up": "healed"}
+    lost, = [line for line in lines if line.get("key") == "o2"]
+    assert "it is not there" in {p["problem"] for p in lost["problems"]}
+    summary = lines[-1]
+    assert (summary["healed"], summary["short"], summary["lost"]) == (4, 0, 1)
+
+    # and verify says so, too
+
+    lines = run(LOST, "verify")
+    assert wrong(lines) == {"o2": ("lost", 3)}
+    assert kinds(lines, "part")[0]["verdict"] == "whole"
+
+    assert client.delete(BUCKET, "o2").status == 204
+    lines = run(OK, "heal")
+    assert len(lines) == 1 and lines[0]["healed"] == 0
+    assert wrong(run(OK, "verify")) == {}
+
+
+def test_heal_what_disks_do_not_take(store, client, run):
+    """A disk is away: what it has cannot be healed, the rest is."""
+
+    put(client, "o", "o", 300 * KIB)
+    wait_complete(store, client)
+    before = drops(store, store.disks[0])
+    move_away(store.disks[0])
+    wait_noticed(store, store.disks[0], before)
+    shard_of(store.disks[1], "o").unlink()
+
+    line, _ = run(DAMAGED, "heal")
+    assert (line["key"], line["verdict"], line["short_of"]) \
+        == ("o", "short", 1)
+    problem, = line["problems"]
+    assert problem["problem"] == "its disk is not there"
+
+    move_back(store.disks[0])
+    poll("all are members", lambda: call_status(store, 1) == 4, 30)
+    wait_complete(store, client)
+    assert run(OK, "heal")[-1]["healed"] == 0
+
+
+def test_nobody_has_the_set(store, client, run):
+    put(client, "o", "o", 300 * KIB)
+    wait_complete(store, client)
+    store.stop()
+    assert run(FAILED, "heal") == []
+    assert "Start nginx" in run.stderr
+    empty = store.path / "empty"
+    empty.mkdir()
+    assert run(FAILED, "replace", disks=[empty, *store.disks]) == []
+    assert "Start nginx" in run.stderr and os.listdir(empty) == []
+    assert run(FAILED, "format", disks=[empty]) == []
+    assert "formed by nginx" in run.stderr and os.listdir(empty) == []
+    store.start()
+
+
+# ---- replace
+
+
+def lose(store, *disks):
+    for disk in disks:
+        owner = disk.stat()
+        move_away(disk)
+        disk.mkdir()
+        os.chown(disk, owner.st_uid, owner.st_gid)
+
+
+def test_replace(store, client, connect, run):
+    for i in range(4):
+        put(client, f"o{i}", f"o{i}", MIB)
+    wait_complete(store, client)
+    lost = store.disks[1]
+    others = [d for d in store.disks if d != lost]
+    before = drops(store, lost)
+    lose(store, lost)
+    wait_noticed(store, lost, before)
+
+    def refused(why, *args, disks=None):
+        assert run(FAILED, " ".join(["replace", *args]),
+                   disks=disks or [lost, *others]) == []
+        assert why in run.stderr
+        assert not (lost / "replace").exists()
+
+    refused("slot 0 is none that a disk is missing for: these are 1",
+            "--slot", "0")
+    refused("is not empty", disks=[others[0], *others])
+    elsewhere = store.path / "elsewhere"
+    elsewhere.mkdir()
+    os.chown(elsewhere, lost.stat().st_uid, lost.stat().st_gid)
+    refused("nginx has no disk at", disks=[elsewhere, *others])
+    refused("usage", "--slot", "x")
+    refused("usage", "--wait")
+
+    if os.geteuid() == 0 and lost.stat().st_uid:
+        owner = lost.stat()
+        os.chown(lost, 0, 0)
+        refused("chown")
+        os.chown(lost, owner.st_uid, owner.st_gid)
+
+    with Load(connect, BUCKET, seed=9) as load:
+        load.wait(20)
+        lines = run(OK, "replace", disks=[lost, *others])
+        load.wait(20)
+
+    assert not load.refused and not load.failures
+    assert lines[-1] == {"type": "replaced", "state": "member", "slot": 1,
+                         "computed": lines[-1]["computed"], "missing": 0,
+                         "path": str(lost)}
+    assert lines[-1]["computed"] >= 4
+    assert [line["phase"] for line in lines[:-1]][-1] in ("masks", "shards")
+
+    assert wrong(run(OK, "verify")) == {}
+    refused("is not empty")
+
+
+def test_replace_two(store, client, run):
+    """Which is which nobody can tell after a restart: it is asked for."""
+
+    put(client, "o", "o", MIB)
+    wait_complete(store, client)
+    store.stop()
+    a, b, *others = store.disks
+    lose(store, a, b)
+    store.start(wait=False)
+    poll("it is read-only", lambda: read_only(store, others), 30)
+
+    assert run(FAILED, "replace", disks=[a, *others]) == []
+    assert "--slot" in run.stderr and not (a / "replace").exists()
+
+    assert run(OK, "replace --slot 0 --no-wait", disks=[a, *others]) == []
+    assert run(OK, "replace --slot 1",
+               disks=[b, *others])[-1]["missing"] == 0
+    client.close()
+    wait_complete(store, client)
+    poll("all are members", lambda: call_status(store, 2) == 4, 20)
+    assert wrong(run(OK, "verify")) == {}
+
+
+def read_only(store, others):
+    try:
+        with ask_socket(store, store.disks.index(others[0])) as s:
+            return ask(s, ask="status")["status"]["state"] == "read_only"
+    except ConnectionRefusedError:
+        return False

@@ -66,6 +66,16 @@ st_again_create(st_set_t *set, const st_again_conf_t *conf)
 }
 
 
+void
+st_later_free(st_later_t *later)
+{
+    json_decref(later->json);
+    free(later->name);
+    free(later->key);
+    st_report_free(&later->report);
+}
+
+
 int
 st_again_shard(st_again_t *a, const st_later_t *later)
 {
@@ -99,9 +109,7 @@ st_again_end(st_again_t *a)
     /* where it could not be asked */
 
     for (i = 0; i < a->nshards; i++) {
-        json_decref(a->shards[i].json);
-        free(a->shards[i].name);
-        st_report_free(&a->shards[i].report);
+        st_later_free(&a->shards[i]);
     }
 
     free(a);

@@ -33,6 +33,7 @@ struct st_ask_s {
     int              fd;               /* -1: it has gone */
     char             set[33];
     uid_t            owner;            /* of the set's disks */
+    uid_t            user;             /* who answers */
 };
 
 
@@ -81,6 +82,7 @@ st_ask_connect(st_ask_t *ask)
     int                 err;
     size_t              len;
     socklen_t           size;
+    uint64_t            until;
     struct ucred        who;
     struct sockaddr_un  sa;
 
@@ -95,12 +97,20 @@ st_ask_connect(st_ask_t *ask)
         return -1;
     }
 
-    if (connect(ask->fd, (struct sockaddr *) &sa,
-                (socklen_t) (offsetof(struct sockaddr_un, sun_path) + 1
-                             + len))
-        == -1)
+    until = st_now() + ST_ASK_WAIT;
+
+    while (connect(ask->fd, (struct sockaddr *) &sa,
+                   (socklen_t) (offsetof(struct sockaddr_un, sun_path) + 1
+                                + len))
+           == -1)
     {
-        goto failed;
+        /* others are waiting to be let in */
+
+        if (errno != EAGAIN || st_now() >= until) {
+            goto failed;
+        }
+
+        (void) poll(NULL, 0, ST_ASK_STEP);
     }
 
     /* a name in the kernel is whoever's that takes it first */
@@ -118,6 +128,8 @@ st_ask_connect(st_ask_t *ask)
         goto failed;
     }
 
+    ask->user = who.uid;
+
     return 0;
 
 failed:
@@ -128,6 +140,13 @@ failed:
     errno = err;
 
     return -1;
+}
+
+
+uid_t
+st_ask_user(st_ask_t *ask)
+{
+    return ask->user;
 }
 
 

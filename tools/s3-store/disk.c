@@ -38,7 +38,6 @@ static int st_format_sum(json_t *json);
 static int st_format_number(json_t *json, const char *name, unsigned max,
     unsigned *v);
 static int st_format_id(json_t *json, const char *name, uint8_t id[16]);
-static int st_disk_empty(st_disk_t *disk);
 static void st_disk_state(st_disk_t *disk, st_state_e state, const char *fmt,
     ...) __attribute__((format(printf, 3, 4)));
 static int st_set_place(st_set_t *set);
@@ -116,7 +115,8 @@ st_set_open(st_set_t *set, char **paths, unsigned n, st_how_e how)
     }
 
     if (set->ask) {
-        return st_set_place(set) == 0 ? st_live_open(set, how) : -1;
+        return st_set_place(set) != 0 ? -1
+               : how == ST_ASKED ? 0 : st_live_open(set, how);
     }
 
     /* all locks before anything is read */
@@ -345,7 +345,7 @@ st_disk_format(st_disk_t *disk)
     if (fd == -1) {
 
         if (errno == ENOENT) {
-            rc = st_disk_empty(disk);
+            rc = st_dir_empty(disk->fd);
 
             if (rc == 0) {
                 st_disk_state(disk, ST_EMPTY, "nothing is in it: is it "
@@ -514,16 +514,14 @@ st_format_id(json_t *json, const char *name, uint8_t id[16])
 }
 
 
-/* 0: empty, but for lost+found; 1: not; -1, errno */
-
-static int
-st_disk_empty(st_disk_t *disk)
+int
+st_dir_empty(int root)
 {
     int             fd, rc;
     DIR            *dir;
     struct dirent  *entry;
 
-    fd = openat(disk->fd, ".", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+    fd = openat(root, ".", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
     if (fd == -1) {
         return -1;
     }

@@ -17,7 +17,7 @@
  *     run.c       shards, and data from any k of them
  *     object.c    an object's bytes against what its row says of them
  *     sum.c       checksums
- *     status.c, verify.c, salvage.c       a command each
+ *     status.c, verify.c, salvage.c, heal.c, replace.c    a command each
  *     again.c     what verify has to ask for again where the set is in use
  *     out.c       text, JSON lines, progress
  *
@@ -104,6 +104,8 @@ void st_ask_close(st_ask_t *ask);
 /* a line, its end too; the answer, or NULL: none, and it was said why.  What
  * is asked may come twice, where nginx is reloaded */
 json_t *st_ask(st_ask_t *ask, const char *line);
+/* the user that answers */
+uid_t st_ask_user(st_ask_t *ask);
 /* the object that is asked for; NULL: it was said why */
 json_t *st_ask_status(st_ask_t *ask);
 json_t *st_ask_view(st_ask_t *ask);
@@ -213,6 +215,7 @@ typedef struct {
 /* what is done where a store process has the set */
 typedef enum {
     ST_ALONE = 0,                      /* nothing: it is an error */
+    ST_ASKED,                          /* it is asked; no index is read */
     ST_IN_PLACE,                       /* its view is held, and read */
     ST_COPIED                          /* its view is copied, and let go */
 } st_how_e;
@@ -247,6 +250,8 @@ void st_set_warn(st_set_t *set);
 int st_live_open(st_set_t *set, st_how_e how);
 
 
+/* but for lost+found.  0: empty; 1: not; -1, errno */
+int st_dir_empty(int fd);
 /* opens a path below the disk without following a link; -1, errno */
 int st_open_below(int root, const char *path, int flags);
 /* exactly n bytes: 0; or errno, EIO where the file ends before */
@@ -477,9 +482,16 @@ typedef void (*st_part_pt)(void *data, unsigned number, uint64_t size,
 void st_upload_read(st_set_t *set, st_bytes_t upload_id, st_part_pt part,
     void *data, int *broken);
 
+/* that part alone */
+void st_part_find(st_set_t *set, const uint8_t upload_id[16], unsigned number,
+    st_part_pt part, void *data);
+
 /* every object of the newest index, in order */
 typedef int (*st_object_pt)(void *data, const st_object_t *object);
 int st_objects(st_set_t *set, st_object_pt object, void *data, int *broken);
+/* the one with that key */
+void st_object_find(st_set_t *set, int64_t bucket_id, st_bytes_t key,
+    st_bytes_t version, st_object_pt object, void *data);
 
 /* "d41d...-3", or "" where it makes no sense */
 void st_etag_text(st_bytes_t etag, char text[64]);
@@ -501,7 +513,17 @@ typedef struct {
     json_t          *json;             /* or NULL: */
     char            *name;
     st_report_t      report;
+
+    /* where it is found again, of heal alone */
+    int64_t          bucket_id;
+    uint8_t         *key;              /* and the version, behind it */
+    size_t           key_len;
+    size_t           version_len;
+    uint8_t          upload_id[16];
+    unsigned         number;
 } st_later_t;
+
+void st_later_free(st_later_t *later);
 
 typedef struct {
     st_disk_t       *disk;
@@ -528,12 +550,29 @@ int st_again_file(st_again_t *again, const st_file_name_t *file);
 int st_again_end(st_again_t *again);
 
 
+/* ---- verify.c */
+
+/*
+ * As list-damaged, but what is not whole goes to bad(), whose it is from there.
+ * 0; -1: it has to end.  An exit status
+ */
+typedef int (*st_bad_pt)(void *data, st_later_t *later);
+int st_verify_each(st_set_t *set, st_bad_pt bad, void *data);
+/* a line, or some of text, of one that is or is not whole */
+void st_verify_line(st_later_t *later, const char *verdict);
+
+
 /* ---- commands: an exit status */
+
+extern int   st_slot;                  /* --slot, or -1 */
+extern int   st_no_wait;               /* --no-wait */
 
 int st_status(st_set_t *set, char **args);
 int st_verify(st_set_t *set, char **args);
 int st_list_damaged(st_set_t *set, char **args);
 int st_salvage(st_set_t *set, char **args);
+int st_heal(st_set_t *set, char **args);
+int st_replace(st_set_t *set, char **args);
 
 
 #endif /* _S3_STORE_H_INCLUDED_ */
