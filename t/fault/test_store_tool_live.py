@@ -339,6 +339,62 @@ def test_nobody_else_may_ask(store):
             pass
 
 
+def test_name_that_is_taken(store, client, run):
+    """By another user, while nginx is down: he is not asked, nginx serves,
+    and has the name when he is gone."""
+
+    if os.geteuid() != 0:
+        pytest.skip("needs another user")
+
+    put(client, "k", "k", 100 * KIB)
+    wait_complete(store, client)
+    store.stop()
+
+    name = json.loads((store.disks[0] / "format").read_text())["set"]
+    listening, told = os.pipe()
+    pid = os.fork()
+
+    if pid == 0:
+        try:
+            os.setgid(64999)
+            os.setuid(64999)
+            s = socket.socket(socket.AF_UNIX)
+            s.bind(b"\0s3-store/" + name.encode())
+            s.listen(8)
+            os.write(told, b"x")
+            signal.pause()
+        finally:
+            os._exit(1)
+
+    try:
+        assert os.read(listening, 1) == b"x"
+
+        run(OK, "verify")
+        assert "user 64999 answers in place of" in run.stderr
+
+        store.start()
+        client.close()
+        put(client, "k2", "k2", 100 * KIB)
+        assert run(FAILED, "verify") == []
+        assert "user 64999 answers in place of" in run.stderr
+        assert "no store process answers" in run.stderr
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(listening)
+        os.close(told)
+
+    poll("nginx has the name", lambda: answers(store), 20)
+    assert wrong(run(OK, "verify")) == {}
+
+
+def answers(store):
+    try:
+        return call_status(store) == 4
+    except ConnectionRefusedError:
+        return False
+
+
 def test_slow_ones_stop_nobody(store, client, run):
     """Connections that ask and take nothing, that hold a view, that leave
     with one: clients go on, and so does whoever asks next."""
