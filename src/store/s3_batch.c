@@ -193,7 +193,7 @@ s3_batch_start(s3_process_t *p)
     s3_verdict_t      verdict;
     size_t            bytes;
 
-    if (p->batch) {
+    if (p->batch || s3_view_pauses(p)) {
         return;
     }
 

@@ -20,6 +20,8 @@
  *     s3_scrub.c       shards are read and verified
  *     s3_damage.c      those that are damaged
  *     s3_repair.c      shards that are missing on members, or damaged
+ *     s3_view.c        a snapshot of all indexes, for who looks at the disks
+ *     s3_admin.c       the socket of s3-store
  *     s3_report.c      what of all this others can see, and what is counted
  *
  * Everything but an operation's run handler is on the brain thread.
@@ -69,8 +71,12 @@ typedef struct s3_catchup_s    s3_catchup_t;
 typedef struct s3_copy_s       s3_copy_t;
 typedef struct s3_repair_s     s3_repair_t;
 typedef struct s3_scrub_s      s3_scrub_t;
+typedef struct s3_view_s       s3_view_t;
+typedef struct s3_admin_s      s3_admin_t;
 
 typedef void (*s3_op_pt)(s3_op_t *op);
+/* the view is there, or (NULL) it could not be had */
+typedef void (*s3_view_pt)(s3_view_t *view, void *data);
 
 
 /*
@@ -125,6 +131,7 @@ struct s3_drive_s {
     s3_index_t            *writer;
     s3_index_t            *reader;
     s3_index_t            *house;
+    s3_index_t            *viewer;       /* a view's (reader lane) */
     s3_index_t            *copied;       /* a copy's reader (house lane) */
     s3_index_t            *fresh;        /* a copy's, still being made
                                             (writer lane) */
@@ -315,6 +322,9 @@ struct s3_process_s {
     uint8_t                void_after[16];
     uint64_t               next_void;
     s3_repair_t           *repair;
+    s3_view_t             *view;
+    s3_admin_t            *admin;        /* NULL: its socket is not there */
+    uint64_t               next_admin;
 
     uint64_t               next_tick;
     uint64_t               next_collect;
@@ -330,6 +340,7 @@ struct s3_process_s {
                                             nothing */
     unsigned               repair_tries; /* since something was repaired */
     uint64_t               repair_members;  /* slots, then */
+    uint64_t               repair_passes;    /* that have ended */
     uint8_t                heal_session[16];
 
     s3_damage_t            damage[S3_DAMAGE_MAX];
@@ -458,8 +469,11 @@ void s3_keeper_scan(s3_process_t *p);
 
 /* s3_scrub.c */
 void s3_scrub_tick(s3_process_t *p);
-/* somebody could not read that shard: it is looked at */
-void s3_suspect(s3_process_t *p, const uint8_t id[16], unsigned slot);
+/* somebody could not read that shard: it is looked at.  0; 1: there is no room
+ * for it now; -1: not on that disk, which is no member */
+int s3_suspect(s3_process_t *p, const uint8_t id[16], unsigned slot);
+/* that are not looked at yet */
+unsigned s3_suspects(s3_process_t *p);
 /* on the drive's last thread; and when nobody has the drive any more */
 void s3_scrub_release(s3_drive_t *drive);
 void s3_scrub_free(s3_drive_t *drive);
@@ -481,7 +495,32 @@ void s3_damage_again(s3_process_t *p);
 /* s3_repair.c */
 void s3_repair_tick(s3_process_t *p);
 
+/* s3_view.c */
+/*
+ * ready is called once, later; one view at a time.  0, or an errno: ready is
+ * not called then.  EBUSY: there is one; EAGAIN: not in this state
+ */
+int s3_view_start(s3_process_t *p, s3_view_pt ready, void *data);
+/* while ready() runs: where it stands; of a disk of the configuration the
+ * bytes of its log that count, -1: it has none */
+const s3_position_t *s3_view_position(s3_view_t *v);
+int s3_view_disk(s3_view_t *v, unsigned i, uint64_t *log);
+/* whether there is one with that data, as it was when it was ready */
+int s3_view_held(s3_process_t *p, const void *data);
+/* lets go of it, whatever it is doing; ready() may be called.  data NULL:
+ * whoever's it is */
+void s3_view_stop(s3_process_t *p, const void *data);
+void s3_view_tick(s3_process_t *p);
+/* whether no batch may begin: asked where one could */
+int s3_view_pauses(s3_process_t *p);
+
+/* s3_admin.c */
+void s3_admin_tick(s3_process_t *p);
+/* whether it was the socket's */
+int s3_admin_event(s3_process_t *p, void *ptr, unsigned events);
+
 /* s3_report.c */
+void s3_report_disk(s3_process_t *p, s3_disk_t *disk, s3_status_disk_t *sd);
 void s3_report_start(s3_process_t *p);
 void s3_report_tick(s3_process_t *p);
 /* from the first of them on a count is known, and shown: add 0 to begin.

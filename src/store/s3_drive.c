@@ -466,6 +466,11 @@ s3_drive_index_close(s3_drive_t *drive)
         drive->house = NULL;
     }
 
+    if (drive->viewer) {
+        s3_index_close(drive->viewer);
+        drive->viewer = NULL;
+    }
+
     if (drive->vfs) {
         s3_vfs_destroy(drive->vfs);
         drive->vfs = NULL;

@@ -155,6 +155,9 @@ void s3_index_rollback(s3_index_t *index);
  */
 int s3_index_snapshot(s3_index_t *index, s3_position_t *position);
 int s3_index_release(s3_index_t *index);
+/* of a snapshot that began while nothing was written: how many bytes of the
+ * log belong to it, as long as it lasts; 0: it is all in the database */
+uint64_t s3_index_log(s3_index_t *index);
 int s3_index_knows(s3_index_t *index, const s3_position_t *position,
     int *known);
 int s3_index_changes(s3_index_t *index, uint64_t after, uint64_t *cursor,

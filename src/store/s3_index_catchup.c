@@ -52,6 +52,24 @@ s3_index_release(s3_index_t *index)
 }
 
 
+uint64_t
+s3_index_log(s3_index_t *index)
+{
+    sqlite3_file  *file;
+
+    file = NULL;
+
+    if (sqlite3_file_control(index->db, "main", SQLITE_FCNTL_FILE_POINTER,
+                             &file)
+        != SQLITE_OK || file == NULL)
+    {
+        return 0;
+    }
+
+    return s3_vfs_log(file);
+}
+
+
 /*
  * A batch's row is forgotten before or together with the changes it needs
  * (those of later batches), so that where the row stands they all stand.

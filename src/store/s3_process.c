@@ -399,6 +399,8 @@ s3_brain_turn(s3_process_t *p)
 
     s3_disks_tick(p);
     s3_socket_tick(p);
+    s3_view_tick(p);
+    s3_admin_tick(p);
 
     if (p->state == S3_STORE_READ_ONLY && p->full
         && p->now >= p->next_generation)
@@ -451,7 +453,9 @@ s3_brain_wait(s3_process_t *p, int ms)
     }
 
     for (i = 0; i < n; i++) {
-        if (events[i].data.ptr != p->loop) {
+        if (events[i].data.ptr != p->loop
+            && !s3_admin_event(p, events[i].data.ptr, events[i].events))
+        {
             s3_socket_event(p, events[i].data.ptr, events[i].events);
         }
     }

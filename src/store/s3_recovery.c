@@ -64,6 +64,7 @@ s3_recover(s3_process_t *p)
     /* what is under way ends first: nothing may change what is read here */
 
     s3_copy_stop(p);
+    s3_view_stop(p, NULL);
 
     while (p->batch || p->catchup || p->copy) {
         s3_brain_wait(p, 20);

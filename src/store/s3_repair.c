@@ -174,6 +174,7 @@ s3_repair_end(s3_repair_t *r)
     }
 
     p->repair = NULL;
+    p->repair_passes++;
     p->next_repair = p->now + S3_REPAIR_AGAIN;
 
     s3_repair_again(r);
@@ -720,7 +721,7 @@ s3_repair_read_finish(s3_op_t *op)
         if (!((r->failed | r->damaged) & bit)) {
             s3_log(r->process, 4, "repair: a shard in slot %u can't be read: "
                    "%s", ro->slot, strerror(op->error));
-            s3_suspect(r->process, ro->info.shard_id, ro->slot);
+            (void) s3_suspect(r->process, ro->info.shard_id, ro->slot);
         }
 
         s3_repair_failed(r, op->error);

@@ -16,8 +16,6 @@
 #define S3_REPORT_INTERVAL   250       /* ms */
 
 
-static void s3_report_disk(s3_process_t *p, s3_disk_t *disk,
-    s3_status_disk_t *sd);
 static void s3_report_take_over(s3_process_t *p);
 
 
@@ -152,7 +150,7 @@ s3_report_tick(s3_process_t *p)
 }
 
 
-static void
+void
 s3_report_disk(s3_process_t *p, s3_disk_t *disk, s3_status_disk_t *sd)
 {
     s3_op_t      *op;

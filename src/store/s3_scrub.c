@@ -146,7 +146,7 @@ s3_scrub_get(s3_drive_t *drive)
 }
 
 
-void
+int
 s3_suspect(s3_process_t *p, const uint8_t id[16], unsigned slot)
 {
     unsigned      i;
@@ -155,21 +155,23 @@ s3_suspect(s3_process_t *p, const uint8_t id[16], unsigned slot)
 
     disk = (slot < p->conf.ndisks) ? s3_disk_by_slot(p, slot) : NULL;
 
-    if (disk == NULL || !disk->member || s3_vacant(disk)
-        || s3_damage_known(p, id, slot))
-    {
-        return;
+    if (disk == NULL || !disk->member || s3_vacant(disk)) {
+        return -1;
+    }
+
+    if (s3_damage_known(p, id, slot)) {
+        return 0;
     }
 
     s = s3_scrub_get(disk->drive);
 
     if (s == NULL || s->nsuspects == S3_SCRUB_SUSPECTS) {
-        return;                    /* whoever reads it next says so again */
+        return 1;                  /* whoever reads it next says so again */
     }
 
     for (i = 0; i < s->nsuspects; i++) {
         if (memcmp(s->suspects[i], id, 16) == 0) {
-            return;
+            return 0;
         }
     }
 
@@ -178,6 +180,25 @@ s3_suspect(s3_process_t *p, const uint8_t id[16], unsigned slot)
     if (p->state == S3_STORE_OK && !s->running) {
         s3_scrub_post(disk->drive, s, 1);
     }
+
+    return 0;
+}
+
+
+unsigned
+s3_suspects(s3_process_t *p)
+{
+    unsigned     i, n;
+    s3_drive_t  *drive;
+
+    n = 0;
+
+    for (i = 0; i < p->conf.ndisks; i++) {
+        drive = p->disks[i].drive;
+        n += drive && drive->scrub ? drive->scrub->nsuspects : 0;
+    }
+
+    return n;
 }
 
 

@@ -311,7 +311,7 @@ s3_conn_message(s3_conn_t *c, const s3_msg_t *msg, const uint8_t *payload)
         slot = s3_read_u32(&r);
 
         if (r.error == 0) {
-            s3_suspect(p, id, slot);
+            (void) s3_suspect(p, id, slot);
         }
 
         return r.error ? -1 : 0;

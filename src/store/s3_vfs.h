@@ -62,6 +62,13 @@ int s3_vfs_error(s3_vfs_t *vfs);
  * sum is, EBADMSG; any thread */
 void s3_vfs_damaged(s3_vfs_t *vfs);
 
+/* frames that its log has, whoever still reads them; any thread */
+uint64_t s3_vfs_frames(s3_vfs_t *vfs);
+
+/* of a connection's database, in a read, while nothing is written: the bytes
+ * of the log that it reads; 0: it reads the database alone */
+uint64_t s3_vfs_log(sqlite3_file *file);
+
 /* when its last connection is closed */
 void s3_vfs_destroy(s3_vfs_t *vfs);
 

@@ -252,6 +252,63 @@ done:
 }
 
 
+/*
+ * The WAL index begins with the header that the last commit wrote, native
+ * integers (sqlite.org/walformat.html, 2.1): frames that are valid at 16.
+ * Locks from 3 on are a reader's marks, the first of them of those who have
+ * no need of the log.
+ */
+
+#define S3_VFS_SHM_FRAMES    16
+#define S3_VFS_SHM_MARK      3
+
+
+static uint32_t
+s3_vfs_shm_frames(s3_vfs_t *vfs)
+{
+    uint32_t  n;
+
+    if (vfs->nshm == 0) {
+        return 0;
+    }
+
+    memcpy(&n, (uint8_t *) vfs->shm[0] + S3_VFS_SHM_FRAMES, 4);
+
+    return n;
+}
+
+
+uint64_t
+s3_vfs_frames(s3_vfs_t *vfs)
+{
+    uint64_t  end;
+
+    /* not from the WAL index, which is the writer's while it writes */
+
+    pthread_mutex_lock(&vfs->mutex);
+    end = vfs->wal_next;
+    pthread_mutex_unlock(&vfs->mutex);
+
+    return end / S3_VFS_FRAME;
+}
+
+
+uint64_t
+s3_vfs_log(sqlite3_file *file)
+{
+    uint32_t        n;
+    s3_vfs_file_t  *f;
+
+    f = (s3_vfs_file_t *) file;
+
+    pthread_mutex_lock(&f->vfs->mutex);
+    n = (f->shared & (1u << S3_VFS_SHM_MARK)) ? 0 : s3_vfs_shm_frames(f->vfs);
+    pthread_mutex_unlock(&f->vfs->mutex);
+
+    return n ? S3_VFS_WAL_HEADER + (uint64_t) n * S3_VFS_FRAME : 0;
+}
+
+
 void
 s3_vfs_shm_barrier(sqlite3_file *file)
 {

@@ -842,13 +842,11 @@ def test_refused_while_in_use(tools, run):
 
         target = store.path / "out"
 
-        for command in [["status"], ["verify"], ["list-damaged"],
-                        ["salvage", target]]:
-            done = call(tools[1], *command, *store.disks, watch=False)
-            assert (done.returncode, done.stdout) == (FAILED, b"")
-            assert b"is in use: nginx" in done.stderr
-            assert b"stop nginx" in done.stderr
-            assert not target.exists()
+        done = call(tools[1], "salvage", target, *store.disks, watch=False)
+        assert (done.returncode, done.stdout) == (FAILED, b"")
+        assert b"is in use: nginx" in done.stderr
+        assert b"stop nginx" in done.stderr
+        assert not target.exists()
 
         # and the store has not noticed
 
@@ -863,6 +861,12 @@ def test_refused_while_in_use(tools, run):
 
         for fd in held:
             fcntl.flock(fd, fcntl.LOCK_EX)
+
+        # somebody has them who does not answer
+
+        for command in ["status", "verify", "list-damaged", "heal"]:
+            assert run(FAILED, command, *store.disks) == ""
+            assert "is in use, and no store process answers" in run.stderr
 
         store.start(wait=False)
         s3_server.wait_for(lambda: "is unavailable: 0 of 2" in store.log(),
@@ -1418,17 +1422,20 @@ def test_names_are_escaped(disks, run):
 
 def test_usage(run, disks):
     for args in [[], ["verify"], ["salvage"], ["salvage", "x"], ["nonsense"],
-                 ["--nonsense", "verify", disks[0]], ["verify", *disks * 9]]:
+                 ["--nonsense", "verify", disks[0]], ["verify", *disks * 9],
+                 ["verify", "--nonsense", disks[0]], ["replace", disks[0]],
+                 ["verify", "--slot", "1", disks[0]],
+                 ["replace", "--slot", "x", *disks],
+                 ["replace", "--slot", "99", *disks], ["replace", "--slot"]]:
         assert run(FAILED, *args) == ""
         assert run.stderr
 
     assert "s3-store [--json] verify" in run(OK, "--help")
 
-    # not there yet: no status that could be taken for done
+    # no status that could be taken for done
 
-    for command in ["format", "heal", "replace"]:
-        run(FAILED, command, disks[0])
-        assert run.stderr == f"s3-store: {command} is not there yet\n"
+    assert run(FAILED, "format", disks[0]) == ""
+    assert "a set is formed by nginx" in run.stderr
 
 
 def test_output_that_nobody_takes(disks, tools):

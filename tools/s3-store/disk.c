@@ -6,7 +6,8 @@
  *      "disk":"<32 hex digits>","slot":0,"disks":4,"parity":2,
  *      "state":"formed","crc32c":"<8 hex digits>"}
  *
- * The lock is the store process's: flock() of the directory, exclusive.
+ * The lock is the store process's: flock() of the directory, exclusive.  Where
+ * a store process has it, that is asked (live.c).
  */
 
 
@@ -27,18 +28,19 @@
 #define ST_FORMAT_MAX      8192
 
 
+static void st_set_init(st_set_t *set);
+static void st_set_ask(st_set_t *set);
 static int st_disk_open(st_set_t *set, st_disk_t *disk);
+static int st_disk_lock(st_disk_t *disk, st_how_e how);
 static void st_disk_format(st_disk_t *disk);
 static const char *st_format_read(st_disk_t *disk, json_t *json);
 static int st_format_sum(json_t *json);
 static int st_format_number(json_t *json, const char *name, unsigned max,
     unsigned *v);
 static int st_format_id(json_t *json, const char *name, uint8_t id[16]);
-static int st_disk_empty(st_disk_t *disk);
 static void st_disk_state(st_disk_t *disk, st_state_e state, const char *fmt,
     ...) __attribute__((format(printf, 3, 4)));
 static int st_set_place(st_set_t *set);
-static void st_set_view(st_set_t *set);
 static int st_newer(const st_disk_t *a, const st_disk_t *b);
 static unsigned st_same(st_set_t *set, const st_disk_t *disk);
 
@@ -49,6 +51,7 @@ static const char *const  st_states[] = {
     [ST_OUTDATED] = "outdated",
     [ST_FORKED] = "forked",
     [ST_BROKEN] = "broken",
+    [ST_OUT] = "out",
     [ST_FORMING] = "forming",
     [ST_EMPTY] = "empty",
     [ST_FOREIGN] = "foreign",
@@ -63,11 +66,10 @@ st_state_name(st_state_e state)
 }
 
 
-int
-st_set_open(st_set_t *set, char **paths, unsigned n)
+static void
+st_set_init(st_set_t *set)
 {
-    unsigned    i;
-    st_disk_t  *disk;
+    unsigned  i;
 
     memset(set, 0, sizeof(st_set_t));
 
@@ -75,14 +77,25 @@ st_set_open(st_set_t *set, char **paths, unsigned n)
         set->disk[i].fd = -1;
         set->disk[i].index_fd = -1;
         set->disk[i].log_fd = -1;
+        set->disk[i].log_max = UINT64_MAX;
+        set->disk[i].given_index = -1;
+        set->disk[i].given_log = -1;
     }
+}
+
+
+int
+st_set_open(st_set_t *set, char **paths, unsigned n, st_how_e how)
+{
+    unsigned    i;
+    st_disk_t  *disk;
+
+    st_set_init(set);
 
     if (n > ST_DISKS_MAX) {
         st_error("%u disks: a set has at most %d", n, ST_DISKS_MAX);
         return -1;
     }
-
-    /* all locks before anything is read */
 
     for (i = 0; i < n; i++) {
         disk = &set->disk[set->n++];
@@ -93,6 +106,25 @@ st_set_open(st_set_t *set, char **paths, unsigned n)
         }
 
         if (st_disk_open(set, disk) != 0) {
+            return -1;
+        }
+    }
+
+    if (how != ST_ALONE) {
+        st_set_ask(set);
+    }
+
+    if (set->ask) {
+        return st_set_place(set) != 0 ? -1
+               : how == ST_ASKED ? 0 : st_live_open(set, how);
+    }
+
+    /* all locks before anything is read */
+
+    for (i = 0; i < n; i++) {
+        if (set->disk[i].fd != -1
+            && st_disk_lock(&set->disk[i], how) != 0)
+        {
             return -1;
         }
     }
@@ -113,6 +145,88 @@ st_set_open(st_set_t *set, char **paths, unsigned n)
 }
 
 
+/* the first set among them that a store process answers for */
+
+static void
+st_set_ask(st_set_t *set)
+{
+    unsigned      i;
+    st_disk_t    *disk;
+    struct stat   st;
+
+    for (i = 0; i < set->n; i++) {
+        disk = &set->disk[i];
+
+        if (disk->fd != -1) {
+            st_disk_format(disk);
+        }
+    }
+
+    for (i = 0; i < set->n && set->ask == NULL; i++) {
+        disk = &set->disk[i];
+
+        if (disk->placed && fstat(disk->fd, &st) == 0) {
+            set->ask = st_ask_open(disk->set_id, st.st_uid);
+        }
+    }
+
+    /* what nobody has is read when it is locked */
+
+    for (i = 0; i < set->n && set->ask == NULL; i++) {
+        if (set->disk[i].fd != -1) {
+            set->disk[i].state = ST_CURRENT;
+            set->disk[i].placed = 0;
+        }
+    }
+}
+
+
+int
+st_set_open_again(st_set_t *again, st_set_t *set)
+{
+    int         rc;
+    unsigned    i;
+    st_disk_t  *disk;
+
+    st_set_init(again);
+
+    for (i = 0; i < set->n; i++) {
+        disk = &again->disk[again->n++];
+
+        disk->path = strdup(set->disk[i].path);
+        if (disk->path == NULL) {
+            st_no_memory();
+        }
+
+        if (st_disk_open(again, disk) != 0) {
+            return -1;
+        }
+
+        if (disk->fd != -1) {
+            st_disk_format(disk);
+        }
+    }
+
+    again->ask = set->ask;
+    rc = st_set_place(again);
+
+    return rc == 0 ? st_live_open(again, ST_IN_PLACE) : -1;
+}
+
+
+int
+st_set_release(st_set_t *set)
+{
+    if (!set->holding) {
+        return 0;
+    }
+
+    set->holding = 0;
+
+    return st_ask_release(set->ask) ? 0 : -1;
+}
+
+
 void
 st_set_close(st_set_t *set)
 {
@@ -124,6 +238,14 @@ st_set_close(st_set_t *set)
 
         st_index_close(disk);
 
+        if (disk->given_index != -1) {
+            (void) close(disk->given_index);
+        }
+
+        if (disk->given_log != -1) {
+            (void) close(disk->given_log);
+        }
+
         if (disk->fd != -1) {
             (void) close(disk->fd);
         }
@@ -133,7 +255,7 @@ st_set_close(st_set_t *set)
 }
 
 
-/* -1: it is somebody else's, or twice there */
+/* -1: it is twice there */
 
 static int
 st_disk_open(st_set_t *set, st_disk_t *disk)
@@ -164,24 +286,46 @@ st_disk_open(st_set_t *set, st_disk_t *disk)
         }
     }
 
-    if (flock(disk->fd, LOCK_EX|LOCK_NB) == -1) {
+    free(path);
 
-        if (errno == EWOULDBLOCK) {
+    return 0;
+}
+
+
+/* -1: it is somebody else's */
+
+static int
+st_disk_lock(st_disk_t *disk, st_how_e how)
+{
+    char  *path;
+
+    if (flock(disk->fd, LOCK_EX|LOCK_NB) == 0) {
+        return 0;
+    }
+
+    if (errno == EWOULDBLOCK) {
+        path = st_escape(disk->path, strlen(disk->path));
+
+        if (how == ST_ALONE) {
             st_error("\"%s\" is in use: nginx has the set, or another "
                      "s3-store.  This works on disks that nobody has: stop "
                      "nginx (nginx -s quit), wait until its processes are "
                      "gone, and run it again", path);
-            free(path);
-            return -1;
+
+        } else {
+            st_error("\"%s\" is in use, and no store process answers for "
+                     "its set: nginx is just starting, or ending, or another "
+                     "s3-store has the set", path);
         }
 
-        st_disk_state(disk, ST_UNREADABLE, "it cannot be locked: %s",
-                      strerror(errno));
-        (void) close(disk->fd);
-        disk->fd = -1;
+        free(path);
+        return -1;
     }
 
-    free(path);
+    st_disk_state(disk, ST_UNREADABLE, "it cannot be locked: %s",
+                  strerror(errno));
+    (void) close(disk->fd);
+    disk->fd = -1;
 
     return 0;
 }
@@ -201,7 +345,7 @@ st_disk_format(st_disk_t *disk)
     if (fd == -1) {
 
         if (errno == ENOENT) {
-            rc = st_disk_empty(disk);
+            rc = st_dir_empty(disk->fd);
 
             if (rc == 0) {
                 st_disk_state(disk, ST_EMPTY, "nothing is in it: is it "
@@ -370,16 +514,14 @@ st_format_id(json_t *json, const char *name, uint8_t id[16])
 }
 
 
-/* 0: empty, but for lost+found; 1: not; -1, errno */
-
-static int
-st_disk_empty(st_disk_t *disk)
+int
+st_dir_empty(int root)
 {
     int             fd, rc;
     DIR            *dir;
     struct dirent  *entry;
 
-    fd = openat(disk->fd, ".", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+    fd = openat(root, ".", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
     if (fd == -1) {
         return -1;
     }
@@ -502,7 +644,7 @@ st_set_place(st_set_t *set)
 
 /* docs/commit.md, section 5 */
 
-static void
+void
 st_set_view(st_set_t *set)
 {
     int          rc;
@@ -514,7 +656,7 @@ st_set_view(st_set_t *set)
     for (i = 0; i < set->n; i++) {
         disk = &set->disk[i];
 
-        if (!disk->placed) {
+        if (!disk->placed || disk->state == ST_OUT) {
             continue;
         }
 
@@ -639,7 +781,9 @@ st_set_verdict(st_set_t *set)
     int       rc;
     unsigned  i;
 
-    if (set->nview < set->ndisks - set->parity) {
+    /* a store process knows what was decided: any one has it */
+
+    if (set->nview < (set->ask ? 1 : set->ndisks - set->parity)) {
         return ST_LOST;
     }
 
@@ -662,7 +806,7 @@ st_set_warn(st_set_t *set)
 
     k = set->ndisks - set->parity;
 
-    if (set->nview < k) {
+    if (set->nview < k && set->ask == NULL) {
         st_error("%u of %u indexes can be read, and only %u of them are sure "
                  "to have what was written last", set->nview, set->ndisks, k);
     }

@@ -1,14 +1,6 @@
 /*
- * An index, read as it stands.  Each page of index.db ends in a checksum:
- *
- *      0                                  4080    4084         4092    4096
- *     +----------------------------------+-------+------------+-------+
- *     | SQLite's                         | S3P1  | zeros      | crc   |
- *     +----------------------------------+-------+------------+-------+
- *
- * A VFS of our own verifies it at every read, has no call that writes, and
- * keeps the log's index in memory (locking_mode=EXCLUSIVE), so that SQLite
- * reads what the log has committed and leaves nothing behind.
+ * An index is opened, and refused where it is not what the format says; two
+ * are compared.  page.c is SQLite's way to it, row.c what is asked of it.
  */
 
 
@@ -24,19 +16,12 @@
 #include <unistd.h>
 
 
-#define ST_VFS_NAME        "s3-store"
-#define ST_VFS_DB          "disk-"     /* and its number: what SQLite opens */
-#define ST_PAGE_CRC        4092
-#define ST_PAGE_MAGIC      4080
-
 /* 1 TiB: a bit of each page is kept */
 #define ST_PAGES_MAX       (1ULL << 28)
 
-#define ST_HEAP_MAX        (512LL * 1024 * 1024)
 #define ST_CACHE           "4096"      /* KiB an index */
 #define ST_VALUE_MAX       (1024 * 1024)
 #define ST_PROBLEMS        100
-#define ST_KEYS            3
 
 /*
  * Steps of SQLite's machine for all that is asked of an index.  Rows of a page
@@ -55,13 +40,6 @@
 #define ST_APPLICATION     0x53334958  /* "S3IX" */
 #define ST_FORMAT          1
 #define ST_RESERVED        16
-
-
-typedef struct {
-    sqlite3_file  base;
-    st_disk_t    *disk;
-    int           log;
-} st_file_t;
 
 
 /* a letter a column; tables are made by the same rules (format-index.md) */
@@ -104,42 +82,6 @@ static const st_table_t  st_tables[] = {
 #define ST_TABLES_ALIKE    9
 
 
-static const char *const  st_sql[ST_SQLS] = {
-    [ST_SQL_DATA] = "SELECT session, refs, size, mask, geometry, parts, inline"
-        " FROM data WHERE data_id = ?1",
-    [ST_SQL_INLINE] = "SELECT bytes FROM inline WHERE id = ?2",
-    [ST_SQL_BUCKET] = "SELECT name FROM bucket WHERE id = ?2",
-    [ST_SQL_KNOWN] = "SELECT 1 FROM data WHERE data_id = ?1"
-        " UNION ALL SELECT 1 FROM part WHERE shard_id = ?1"
-        " UNION ALL SELECT 1 FROM garbage WHERE shard_id = ?1 LIMIT 1"
-};
-
-
-static int st_vfs_open(sqlite3_vfs *vfs, const char *name,
-    sqlite3_file *file, int flags, int *out);
-static int st_vfs_delete(sqlite3_vfs *vfs, const char *name, int sync);
-static int st_vfs_access(sqlite3_vfs *vfs, const char *name, int flags,
-    int *out);
-static int st_vfs_full_path(sqlite3_vfs *vfs, const char *name, int size,
-    char *out);
-static st_disk_t *st_vfs_disk(const char *name, const char **suffix);
-static int st_file_close(sqlite3_file *file);
-static int st_file_read(sqlite3_file *file, void *p, int size,
-    sqlite3_int64 offset);
-static int st_file_read_db(st_disk_t *disk, uint8_t *p, size_t size,
-    uint64_t offset);
-static int st_file_write(sqlite3_file *file, const void *p, int size,
-    sqlite3_int64 offset);
-static int st_file_truncate(sqlite3_file *file, sqlite3_int64 size);
-static int st_file_sync(sqlite3_file *file, int flags);
-static int st_file_size(sqlite3_file *file, sqlite3_int64 *size);
-static int st_file_lock(sqlite3_file *file, int level);
-static int st_file_reserved(sqlite3_file *file, int *out);
-static int st_file_control(sqlite3_file *file, int op, void *arg);
-static int st_file_sector(sqlite3_file *file);
-static int st_file_device(sqlite3_file *file);
-static int st_page_good(const uint8_t *page, uint64_t pgno);
-static int st_page_logged(st_disk_t *disk, uint64_t pgno);
 static int st_index_files(st_disk_t *disk);
 static int st_index_setup(st_disk_t *disk);
 static int st_index_schema(st_disk_t *disk);
@@ -157,401 +99,19 @@ static void st_problem(st_problem_pt problem, void *data, unsigned *n,
     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 static int st_same_column(sqlite3_stmt *a, sqlite3_stmt *b, int i);
 static char *st_row_name(const st_table_t *t, sqlite3_stmt *stmt);
-static int st_scan_pass(st_disk_t *disk, const st_scan_t *scan, int down,
-    sqlite3_value **lower, sqlite3_value **upper, st_row_pt row, void *data,
-    int *rc);
-static int st_scan_order(sqlite3_value **values, unsigned n,
-    sqlite3_stmt *stmt);
-static void st_scan_keep(sqlite3_value **values, unsigned n,
-    sqlite3_stmt *stmt);
 
 
-static const sqlite3_io_methods  st_file_methods = {
-    .iVersion = 1,
-    .xClose = st_file_close,
-    .xRead = st_file_read,
-    .xWrite = st_file_write,
-    .xTruncate = st_file_truncate,
-    .xSync = st_file_sync,
-    .xFileSize = st_file_size,
-    .xLock = st_file_lock,
-    .xUnlock = st_file_lock,
-    .xCheckReservedLock = st_file_reserved,
-    .xFileControl = st_file_control,
-    .xSectorSize = st_file_sector,
-    .xDeviceCharacteristics = st_file_device
-};
-
-static sqlite3_vfs   st_vfs;
-static st_disk_t    *st_vfs_disks[ST_DISKS_MAX];
 static sqlite3      *st_checked;       /* what st_index_late() ends */
-
-
-/* ---- the VFS */
-
-
-int
-st_index_init(void)
-{
-    sqlite3_vfs  *base;
-
-    if (sqlite3_initialize() != SQLITE_OK) {
-        return -1;
-    }
-
-    (void) sqlite3_hard_heap_limit64(ST_HEAP_MAX);
-
-    base = sqlite3_vfs_find(NULL);
-    if (base == NULL) {
-        return -1;
-    }
-
-    /* time, randomness and temporary files are the usual one's */
-
-    st_vfs = *base;
-    st_vfs.zName = ST_VFS_NAME;
-    st_vfs.pNext = NULL;
-    st_vfs.pAppData = base;
-    st_vfs.xOpen = st_vfs_open;
-    st_vfs.xDelete = st_vfs_delete;
-    st_vfs.xAccess = st_vfs_access;
-    st_vfs.xFullPathname = st_vfs_full_path;
-
-    if (st_vfs.szOsFile < (int) sizeof(st_file_t)) {
-        st_vfs.szOsFile = sizeof(st_file_t);
-    }
-
-    return sqlite3_vfs_register(&st_vfs, 0) == SQLITE_OK ? 0 : -1;
-}
-
-
-static int
-st_vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file,
-    int flags, int *out)
-{
-    st_file_t    *f;
-    st_disk_t    *disk;
-    sqlite3_vfs  *base;
-    const char   *suffix;
-
-    base = vfs->pAppData;
-    file->pMethods = NULL;
-
-    if (name == NULL) {
-
-        /* what is sorted: in the directory for temporary files */
-        return base->xOpen(base, name, file, flags, out);
-    }
-
-    disk = st_vfs_disk(name, &suffix);
-
-    if (disk == NULL
-        || (*suffix != '\0' && strcmp(suffix, "-wal") != 0))
-    {
-        return SQLITE_CANTOPEN;
-    }
-
-    f = (st_file_t *) file;
-
-    f->base.pMethods = &st_file_methods;
-    f->disk = disk;
-    f->log = (*suffix != '\0');
-
-    if (out) {
-        *out = (flags & ~(SQLITE_OPEN_READWRITE|SQLITE_OPEN_CREATE))
-               | SQLITE_OPEN_READONLY;
-    }
-
-    return SQLITE_OK;
-}
-
-
-static int
-st_vfs_delete(sqlite3_vfs *vfs, const char *name, int sync)
-{
-    return SQLITE_IOERR_DELETE;
-}
-
-
-static int
-st_vfs_access(sqlite3_vfs *vfs, const char *name, int flags, int *out)
-{
-    st_disk_t   *disk;
-    const char  *suffix;
-
-    disk = st_vfs_disk(name, &suffix);
-
-    *out = disk && (*suffix == '\0'
-                    || (strcmp(suffix, "-wal") == 0 && disk->log_fd != -1));
-
-    return SQLITE_OK;
-}
-
-
-static int
-st_vfs_full_path(sqlite3_vfs *vfs, const char *name, int size, char *out)
-{
-    return snprintf(out, (size_t) size, "%s", name) < size
-           ? SQLITE_OK : SQLITE_CANTOPEN;
-}
-
-
-static st_disk_t *
-st_vfs_disk(const char *name, const char **suffix)
-{
-    char           *end;
-    unsigned long   n;
-
-    if (strncmp(name, ST_VFS_DB, sizeof(ST_VFS_DB) - 1) != 0) {
-        return NULL;
-    }
-
-    n = strtoul(name + sizeof(ST_VFS_DB) - 1, &end, 10);
-    *suffix = end;
-
-    return n < ST_DISKS_MAX ? st_vfs_disks[n] : NULL;
-}
-
-
-static int
-st_file_close(sqlite3_file *file)
-{
-    return SQLITE_OK;
-}
-
-
-static int
-st_file_read(sqlite3_file *file, void *p, int size, sqlite3_int64 offset)
-{
-    ssize_t     n;
-    size_t      got;
-    st_file_t  *f;
-
-    f = (st_file_t *) file;
-
-    if (!f->log) {
-        return st_file_read_db(f->disk, p, (size_t) size, (uint64_t) offset);
-    }
-
-    /* frames' checksums are SQLite's, who looks at them */
-
-    for (got = 0; f->disk->log_fd != -1 && got < (size_t) size; got += n) {
-
-        n = pread(f->disk->log_fd, (uint8_t *) p + got, (size_t) size - got,
-                  offset + (off_t) got);
-
-        if (n == -1 && errno == EINTR) {
-            n = 0;
-            continue;
-        }
-
-        if (n == -1) {
-            return SQLITE_IOERR_READ;
-        }
-
-        if (n == 0) {
-            break;
-        }
-    }
-
-    if (got < (size_t) size) {
-        memset((uint8_t *) p + got, 0, (size_t) size - got);
-        return SQLITE_IOERR_SHORT_READ;
-    }
-
-    return SQLITE_OK;
-}
-
-
-/*
- * A page of which the log has an image may be torn: what was moved there was
- * not finished.  SQLite reads the image, but for the first page's header
- * which it looks at before it knows of the log.
- */
-
-static int
-st_file_read_db(st_disk_t *disk, uint8_t *p, size_t size, uint64_t offset)
-{
-    size_t    from, n;
-    uint8_t   page[ST_PAGE];
-    uint64_t  pgno;
-
-    if (disk->pages == 0) {
-        memset(p, 0, size);
-        return SQLITE_IOERR_SHORT_READ;
-    }
-
-    while (size) {
-        pgno = offset / ST_PAGE + 1;
-        from = (size_t) (offset % ST_PAGE);
-        n = ST_PAGE - from < size ? ST_PAGE - from : size;
-
-        if (pgno > disk->pages
-            || st_read_at(disk->index_fd, page, ST_PAGE, offset - from) != 0
-            || (!st_page_good(page, pgno)
-                && !(n < ST_PAGE && st_page_logged(disk, pgno))))
-        {
-            if (disk->nbad < ST_BAD_PAGES) {
-                disk->bad[disk->nbad++] = pgno;
-            }
-
-            return SQLITE_IOERR_READ;
-        }
-
-        memcpy(p, page + from, n);
-
-        p += n;
-        offset += n;
-        size -= n;
-    }
-
-    return SQLITE_OK;
-}
-
-
-static int
-st_page_good(const uint8_t *page, uint64_t pgno)
-{
-    uint8_t   number[4];
-    uint32_t  crc, found;
-
-    number[0] = (uint8_t) pgno;
-    number[1] = (uint8_t) (pgno >> 8);
-    number[2] = (uint8_t) (pgno >> 16);
-    number[3] = (uint8_t) (pgno >> 24);
-
-    crc = st_crc32c(st_crc32c(0, number, 4), page, ST_PAGE_CRC);
-
-    found = (uint32_t) page[ST_PAGE_CRC]
-            | (uint32_t) page[ST_PAGE_CRC + 1] << 8
-            | (uint32_t) page[ST_PAGE_CRC + 2] << 16
-            | (uint32_t) page[ST_PAGE_CRC + 3] << 24;
-
-    return found == crc && memcmp(page + ST_PAGE_MAGIC, "S3P1", 4) == 0;
-}
-
-
-static int
-st_page_logged(st_disk_t *disk, uint64_t pgno)
-{
-    return pgno <= disk->pages + 1
-           && disk->log_map[pgno / 8] & (1U << (pgno % 8));
-}
-
-
-static int
-st_file_write(sqlite3_file *file, const void *p, int size,
-    sqlite3_int64 offset)
-{
-    return SQLITE_READONLY;
-}
-
-
-static int
-st_file_truncate(sqlite3_file *file, sqlite3_int64 size)
-{
-    return SQLITE_READONLY;
-}
-
-
-static int
-st_file_sync(sqlite3_file *file, int flags)
-{
-    return SQLITE_OK;
-}
-
-
-static int
-st_file_size(sqlite3_file *file, sqlite3_int64 *size)
-{
-    int          fd;
-    st_file_t   *f;
-    struct stat  st;
-
-    f = (st_file_t *) file;
-    fd = f->log ? f->disk->log_fd : f->disk->index_fd;
-
-    if (fd == -1) {
-        *size = 0;
-        return SQLITE_OK;
-    }
-
-    if (fstat(fd, &st) == -1) {
-        return SQLITE_IOERR_FSTAT;
-    }
-
-    *size = st.st_size;
-
-    return SQLITE_OK;
-}
-
-
-/* the disk is locked, and there is one connection */
-
-static int
-st_file_lock(sqlite3_file *file, int level)
-{
-    return SQLITE_OK;
-}
-
-
-static int
-st_file_reserved(sqlite3_file *file, int *out)
-{
-    *out = 0;
-    return SQLITE_OK;
-}
-
-
-static int
-st_file_control(sqlite3_file *file, int op, void *arg)
-{
-    return SQLITE_NOTFOUND;
-}
-
-
-static int
-st_file_sector(sqlite3_file *file)
-{
-    return ST_PAGE;
-}
-
-
-static int
-st_file_device(sqlite3_file *file)
-{
-    return 0;
-}
-
-
-/* ---- opening */
 
 
 int
 st_index_open(st_disk_t *disk)
 {
-    int       rc;
-    char      name[sizeof(ST_VFS_DB) + 16];
-    unsigned  i;
-
     if (st_index_files(disk) != 0) {
         goto failed;
     }
 
-    for (i = 0; i < ST_DISKS_MAX && st_vfs_disks[i]; i++) { /* void */ }
-
-    if (i == ST_DISKS_MAX) {
-        (void) st_index_fail(disk, "too many disks");
-        goto failed;
-    }
-
-    st_vfs_disks[i] = disk;
-    (void) snprintf(name, sizeof(name), ST_VFS_DB "%u", i);
-
-    rc = sqlite3_open_v2(name, &disk->db,
-                         SQLITE_OPEN_READONLY|SQLITE_OPEN_NOMUTEX,
-                         ST_VFS_NAME);
-    if (rc != SQLITE_OK) {
+    if (st_vfs_add(disk, &disk->db) != SQLITE_OK) {
         (void) st_index_fail(disk, NULL);
         goto failed;
     }
@@ -583,11 +143,7 @@ st_index_close(st_disk_t *disk)
     (void) sqlite3_close_v2(disk->db);
     disk->db = NULL;
 
-    for (i = 0; i < ST_DISKS_MAX; i++) {
-        if (st_vfs_disks[i] == disk) {
-            st_vfs_disks[i] = NULL;
-        }
-    }
+    st_vfs_remove(disk);
 
     if (disk->index_fd != -1) {
         (void) close(disk->index_fd);
@@ -619,7 +175,13 @@ st_index_files(st_disk_t *disk)
     uint64_t     frames;
     struct stat  st;
 
-    disk->index_fd = st_open_below(disk->fd, "index.db", O_RDONLY);
+    if (disk->given_index != -1) {
+        disk->index_fd = disk->given_index;
+        disk->given_index = -1;
+
+    } else {
+        disk->index_fd = st_open_below(disk->fd, "index.db", O_RDONLY);
+    }
 
     if (disk->index_fd == -1 || fstat(disk->index_fd, &st) == -1) {
         return st_index_fail(disk, strerror(errno));
@@ -640,9 +202,16 @@ st_index_files(st_disk_t *disk)
     }
 
     frames = 0;
-    disk->log_fd = st_open_below(disk->fd, "index.db-wal", O_RDONLY);
 
-    if (disk->log_fd == -1 && errno != ENOENT) {
+    if (disk->given_log != -1) {
+        disk->log_fd = disk->given_log;
+        disk->given_log = -1;
+
+    } else if (disk->log_max) {
+        disk->log_fd = st_open_below(disk->fd, "index.db-wal", O_RDONLY);
+    }
+
+    if (disk->log_fd == -1 && disk->log_max && errno != ENOENT) {
         return st_index_fail(disk, strerror(errno));
     }
 
@@ -669,8 +238,8 @@ st_index_files(st_disk_t *disk)
         st_no_memory();
     }
 
-    if (st_log_map(disk->log_fd, disk->log_map, disk->pages + 1,
-                   &disk->log_unread)
+    if (st_log_map(disk->log_fd, disk->log_max, disk->log_map,
+                   disk->pages + 1, &disk->log_unread)
         != 0)
     {
         return st_index_fail(disk, strerror(errno));
@@ -1322,295 +891,4 @@ st_row_name(const st_table_t *t, sqlite3_stmt *stmt)
     }
 
     return name;
-}
-
-
-/* ---- rows */
-
-
-st_bytes_t
-st_column(sqlite3_stmt *stmt, int i)
-{
-    st_bytes_t  b;
-
-    b.data = sqlite3_column_blob(stmt, i);
-    b.len = b.data ? (size_t) sqlite3_column_bytes(stmt, i) : 0;
-
-    if (b.data == NULL) {
-        b.data = (const uint8_t *) "";
-    }
-
-    return b;
-}
-
-
-int
-st_scan(st_set_t *set, const st_scan_t *scan, st_row_pt row, void *data,
-    int *broken)
-{
-    int             rc, done;
-    unsigned        i;
-    sqlite3_value  *lower[ST_KEYS], *upper[ST_KEYS];
-
-    memset(lower, 0, sizeof(lower));
-    memset(upper, 0, sizeof(upper));
-
-    rc = 0;
-    done = 0;
-
-    for (i = 0; i < set->ncurrent && !done; i++) {
-        done = st_scan_pass(set->view[i], scan, 0, lower, upper, row, data,
-                            &rc);
-    }
-
-    if (!done) {
-        *broken = 1;
-    }
-
-    for (i = 0; i < set->ncurrent && !done; i++) {
-        done = st_scan_pass(set->view[i], scan, 1, lower, upper, row, data,
-                            &rc);
-    }
-
-    for (i = 0; i < ST_KEYS; i++) {
-        sqlite3_value_free(lower[i]);
-        sqlite3_value_free(upper[i]);
-    }
-
-    return rc;
-}
-
-
-/*
- * Rows between lower and upper, which move with it.  1: all, or row() has
- * ended it (*rc); 0: the index can't be read any further
- */
-
-static int
-st_scan_pass(st_disk_t *disk, const st_scan_t *scan, int down,
-    sqlite3_value **lower, sqlite3_value **upper, st_row_pt row, void *data,
-    int *rc)
-{
-    int            step;
-    char          *sql;
-    size_t         n;
-    unsigned       i;
-    const char    *name;
-    sqlite3_str   *s;
-    sqlite3_stmt  *stmt;
-
-    s = sqlite3_str_new(NULL);
-    sqlite3_str_appendf(s, "%s WHERE 1", scan->select);
-
-    if (lower[0]) {
-        sqlite3_str_appendf(s, " AND (%s) > (?1%s)", scan->key,
-                            scan->nkey == 3 ? ", ?2, ?3" : "");
-    }
-
-    if (upper[0]) {
-        sqlite3_str_appendf(s, " AND (%s) < (?4%s)", scan->key,
-                            scan->nkey == 3 ? ", ?5, ?6" : "");
-    }
-
-    sqlite3_str_appendf(s, " %s ORDER BY ", scan->where);
-
-    name = scan->key;
-
-    for (i = 0; i < scan->nkey; i++) {
-        n = strcspn(name, ",");
-        sqlite3_str_appendf(s, "%s%.*s%s", i ? ", " : "", (int) n, name,
-                            down ? " DESC" : "");
-        name += n + 1;
-    }
-
-    sql = sqlite3_str_finish(s);
-    if (sql == NULL) {
-        st_no_memory();
-    }
-
-    step = sqlite3_prepare_v2(disk->db, sql, -1, &stmt, NULL);
-    sqlite3_free(sql);
-
-    if (step != SQLITE_OK) {
-        return 0;
-    }
-
-    for (i = 0; i < scan->nkey; i++) {
-        if (lower[0]) {
-            (void) sqlite3_bind_value(stmt, (int) i + 1, lower[i]);
-        }
-
-        if (upper[0]) {
-            (void) sqlite3_bind_value(stmt, (int) i + 4, upper[i]);
-        }
-    }
-
-    if (scan->bind.data) {
-        (void) sqlite3_bind_blob(stmt, 9, scan->bind.data,
-                                 (int) scan->bind.len, SQLITE_STATIC);
-    }
-
-    while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
-
-        /* else a damaged tree might give the same rows for ever */
-
-        if ((lower[0] && st_scan_order(lower, scan->nkey, stmt) >= 0)
-            || (upper[0] && st_scan_order(upper, scan->nkey, stmt) <= 0))
-        {
-            break;
-        }
-
-        st_scan_keep(down ? upper : lower, scan->nkey, stmt);
-
-        *rc = row(data, stmt);
-
-        if (*rc != 0) {
-            step = SQLITE_DONE;
-            break;
-        }
-    }
-
-    (void) sqlite3_finalize(stmt);
-
-    return step == SQLITE_DONE;
-}
-
-
-/* of values before the row's: less than, equal to, greater than 0 */
-
-static int
-st_scan_order(sqlite3_value **values, unsigned n, sqlite3_stmt *stmt)
-{
-    int             rc;
-    size_t          len;
-    int64_t         a, b;
-    unsigned        i;
-    st_bytes_t      y;
-    sqlite3_value  *x;
-
-    for (i = 0; i < n; i++) {
-        x = values[i];
-
-        if (sqlite3_value_type(x) != sqlite3_column_type(stmt, (int) i)) {
-            return sqlite3_value_type(x) < sqlite3_column_type(stmt, (int) i)
-                   ? -1 : 1;
-        }
-
-        if (sqlite3_value_type(x) == SQLITE_INTEGER) {
-            a = sqlite3_value_int64(x);
-            b = sqlite3_column_int64(stmt, (int) i);
-            rc = (a > b) - (a < b);
-
-        } else {
-            y = st_column(stmt, (int) i);
-            len = (size_t) sqlite3_value_bytes(x);
-
-            rc = len && y.len ? memcmp(sqlite3_value_blob(x), y.data,
-                                       len < y.len ? len : y.len)
-                              : 0;
-            rc = rc ? rc : (len > y.len) - (len < y.len);
-        }
-
-        if (rc) {
-            return rc;
-        }
-    }
-
-    return 0;
-}
-
-
-static void
-st_scan_keep(sqlite3_value **values, unsigned n, sqlite3_stmt *stmt)
-{
-    unsigned  i;
-
-    for (i = 0; i < n; i++) {
-        sqlite3_value_free(values[i]);
-
-        values[i] = sqlite3_value_dup(sqlite3_column_value(stmt, (int) i));
-        if (values[i] == NULL) {
-            st_no_memory();
-        }
-    }
-}
-
-
-sqlite3_stmt *
-st_row_find(st_set_t *set, st_sql_e sql, st_bytes_t id, int64_t number)
-{
-    unsigned       i;
-    st_disk_t     *disk;
-    sqlite3_stmt  *stmt;
-
-    for (i = 0; i < set->ncurrent; i++) {
-        disk = set->view[i];
-
-        if (disk->stmt[sql] == NULL
-            && sqlite3_prepare_v2(disk->db, st_sql[sql], -1,
-                                  &disk->stmt[sql], NULL)
-               != SQLITE_OK)
-        {
-            continue;
-        }
-
-        stmt = disk->stmt[sql];
-        (void) sqlite3_reset(stmt);
-
-        if (id.data) {
-            (void) sqlite3_bind_blob(stmt, 1, id.data, (int) id.len,
-                                     SQLITE_TRANSIENT);
-        } else {
-            (void) sqlite3_bind_int64(stmt, 2, number);
-        }
-
-        if (sqlite3_step(stmt) == SQLITE_ROW) {
-            return stmt;
-        }
-
-        (void) sqlite3_reset(stmt);
-    }
-
-    return NULL;
-}
-
-
-void
-st_row_done(sqlite3_stmt *stmt)
-{
-    if (stmt) {
-        (void) sqlite3_reset(stmt);
-    }
-}
-
-
-int
-st_index_number(st_set_t *set, const char *sql, uint64_t *n)
-{
-    int            rc;
-    double         v;
-    unsigned       i;
-    sqlite3_stmt  *stmt;
-
-    for (i = 0; i < set->ncurrent; i++) {
-
-        rc = sqlite3_prepare_v2(set->view[i]->db, sql, -1, &stmt, NULL);
-
-        if (rc == SQLITE_OK) {
-            rc = sqlite3_step(stmt);
-        }
-
-        if (rc == SQLITE_ROW) {
-            v = sqlite3_column_double(stmt, 0);
-            *n = v < 0 ? 0 : v >= 1.8e19 ? UINT64_MAX : (uint64_t) v;
-        }
-
-        (void) sqlite3_finalize(stmt);
-
-        if (rc == SQLITE_ROW) {
-            return 0;
-        }
-    }
-
-    return -1;
 }

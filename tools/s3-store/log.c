@@ -36,12 +36,13 @@ static int st_log_walk(int fd, uint64_t size, const uint8_t *header,
 
 
 int
-st_log_map(int fd, uint8_t *map, uint64_t pages, uint64_t *unread)
+st_log_map(int fd, uint64_t max, uint8_t *map, uint64_t pages,
+    uint64_t *unread)
 {
     int          rc;
     uint8_t      header[ST_LOG_HEADER];
     uint32_t     sum[2];
-    uint64_t     commit, end, stale;
+    uint64_t     commit, end, stale, size;
     struct stat  st;
 
     *unread = 0;
@@ -54,7 +55,9 @@ st_log_map(int fd, uint8_t *map, uint64_t pages, uint64_t *unread)
         return -1;
     }
 
-    if (st.st_size < ST_LOG_HEADER) {
+    size = (uint64_t) st.st_size < max ? (uint64_t) st.st_size : max;
+
+    if (size < ST_LOG_HEADER) {
         return 0;
     }
 
@@ -79,15 +82,15 @@ st_log_map(int fd, uint8_t *map, uint64_t pages, uint64_t *unread)
 
     /* first where the last commit ends, then what stands before it */
 
-    rc = st_log_walk(fd, (uint64_t) st.st_size, header, UINT64_MAX, NULL, 0,
+    rc = st_log_walk(fd, size, header, UINT64_MAX, NULL, 0,
                      &commit, &end, &stale);
 
     if (rc == 0 && stale) {
-        *unread = (uint64_t) st.st_size - end;
+        *unread = size - end;
     }
 
     if (rc == 0 && commit) {
-        rc = st_log_walk(fd, (uint64_t) st.st_size, header, commit, map,
+        rc = st_log_walk(fd, size, header, commit, map,
                          pages, &commit, &end, &stale);
     }
 

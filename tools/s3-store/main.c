@@ -1,6 +1,6 @@
 /*
- * s3-store: status, verification and salvage of a store's disks while no
- * nginx has them.  docs/s3-store.md is the manual.
+ * s3-store: status, verification, healing and salvage of a store's disks.
+ * docs/s3-store.md is the manual.
  */
 
 
@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 
+static int st_options(int known, int *argc, char **argv);
 static void st_usage(FILE *out);
 
 
@@ -19,19 +21,18 @@ static const struct {
     const char  *name;
     int        (*handler)(st_set_t *set, char **args);
     int          nargs;                /* before the disks */
+    st_how_e     how;
     const char  *help;
 } st_commands[] = {
-    { "status", st_status, 0, "DISK..." },
-    { "verify", st_verify, 0, "DISK..." },
-    { "list-damaged", st_list_damaged, 0, "DISK..." },
-    { "salvage", st_salvage, 1, "DIR DISK..." },
+    { "status", st_status, 0, ST_IN_PLACE, "DISK..." },
+    { "verify", st_verify, 0, ST_COPIED, "DISK..." },
+    { "list-damaged", st_list_damaged, 0, ST_COPIED, "DISK..." },
+    { "salvage", st_salvage, 1, ST_ALONE, "DIR DISK..." },
 
-    /* not there yet: said so, and not taken for a typing error */
-
-    { "format", NULL, 0, NULL },
-    { "heal", NULL, 0, NULL },
-    { "replace", NULL, 0, NULL },
-    { NULL, NULL, 0, NULL }
+    { "heal", st_heal, 0, ST_COPIED, "DISK..." },
+    { "replace", st_replace, 1, ST_ASKED,
+      "[--slot N] [--no-wait] DISK DISK..." },
+    { NULL, NULL, 0, ST_ALONE, NULL }
 };
 
 
@@ -70,12 +71,19 @@ main(int argc, char **argv)
         }
     }
 
-    if (st_commands[i].name && st_commands[i].handler == NULL) {
-        st_error("%s is not there yet", st_commands[i].name);
+    /* nginx alone makes what is on a disk */
+
+    if (argc > 0 && strcmp(argv[0], "format") == 0) {
+        st_error("a set is formed by nginx, when it is started with all its "
+                 "disks empty: nothing is to be done before.  An empty disk "
+                 "of a set that was formed is taken with \"replace\"");
         return ST_FAILED;
     }
 
-    if (st_commands[i].name == NULL || argc < 2 + st_commands[i].nargs) {
+    if (st_commands[i].name == NULL
+        || st_options(st_commands[i].handler == st_replace, &argc, argv) != 0
+        || argc < 2 + st_commands[i].nargs)
+    {
         st_usage(stderr);
         return ST_FAILED;
     }
@@ -90,7 +98,8 @@ main(int argc, char **argv)
 
     rc = ST_FAILED;
 
-    if (st_set_open(&set, argv + st_commands[i].nargs, (unsigned) argc)
+    if (st_set_open(&set, argv + st_commands[i].nargs, (unsigned) argc,
+                    st_commands[i].how)
         == 0)
     {
         rc = st_commands[i].handler(&set, argv);
@@ -98,6 +107,7 @@ main(int argc, char **argv)
 
     st_progress_end();
     st_set_close(&set);
+    st_ask_close(set.ask);
 
     if (fflush(stdout) != 0 && st_output == 0) {
         st_output = errno;
@@ -112,6 +122,47 @@ main(int argc, char **argv)
 }
 
 
+/* behind the command's name, and gone from there; -1: there is no such one */
+
+static int
+st_options(int known, int *argc, char **argv)
+{
+    int   i;
+    char *end;
+    long  n;
+
+    for (i = 1; i < *argc && strncmp(argv[i], "--", 2) == 0; i++) {
+
+        if (strcmp(argv[i], "--") == 0) {
+            i++;
+            break;
+        }
+
+        if (known && strcmp(argv[i], "--no-wait") == 0) {
+            st_no_wait = 1;
+
+        } else if (known && strcmp(argv[i], "--slot") == 0 && i + 1 < *argc) {
+
+            n = strtol(argv[++i], &end, 10);
+
+            if (end == argv[i] || *end || n < 0 || n >= ST_DISKS_MAX) {
+                return -1;
+            }
+
+            st_slot = (int) n;
+
+        } else {
+            return -1;
+        }
+    }
+
+    memmove(argv + 1, argv + i, (size_t) (*argc - i) * sizeof(char *));
+    *argc -= i - 1;
+
+    return 0;
+}
+
+
 static void
 st_usage(FILE *out)
 {
@@ -120,9 +171,7 @@ st_usage(FILE *out)
     fprintf(out, "usage:\n");
 
     for (i = 0; st_commands[i].name; i++) {
-        if (st_commands[i].handler) {
-            fprintf(out, "  s3-store [--json] %-12s %s\n",
-                    st_commands[i].name, st_commands[i].help);
-        }
+        fprintf(out, "  s3-store [--json] %-12s %s\n",
+                st_commands[i].name, st_commands[i].help);
     }
 }

@@ -442,6 +442,11 @@ st_object_run(st_object_ctx_t *c, const st_run_t *run)
             st_no_memory();
         }
 
+        if (s->fault == ST_FAULT_GONE) {
+            c->report->gone = 1;
+            memcpy(c->report->gone_id, run->shard_id.data, 16);
+        }
+
         disk = c->set->slot[result.slots[i]];
 
         if (disk) {
@@ -678,6 +683,33 @@ st_upload_read(st_set_t *set, st_bytes_t upload_id, st_part_pt part,
 }
 
 
+void
+st_part_find(st_set_t *set, const uint8_t upload_id[16], unsigned number,
+    st_part_pt part, void *data)
+{
+    int              broken;
+    char             where[64];
+    st_scan_t        scan;
+    st_object_ctx_t  c;
+
+    memset(&c, 0, sizeof(st_object_ctx_t));
+
+    c.set = set;
+    c.part = part;
+    c.part_data = data;
+
+    (void) snprintf(where, sizeof(where),
+                    "AND data_id = ?9 AND part_number = %u", number);
+
+    scan = st_parts_scan;
+    scan.where = where;
+    scan.bind.data = upload_id;
+    scan.bind.len = 16;
+
+    (void) st_scan(set, &scan, st_upload_part_row, &c, &broken);
+}
+
+
 static int
 st_upload_part_row(void *data, sqlite3_stmt *stmt)
 {
@@ -834,16 +866,16 @@ typedef struct {
 } st_objects_t;
 
 
+static const st_scan_t  st_objects_scan = {
+    "SELECT bucket, key, version, flags, size, mtime, etag, checksum,"
+    " data_id, meta FROM object", "", "bucket,key,version", 3, { NULL, 0 }
+};
+
+
 int
 st_objects(st_set_t *set, st_object_pt object, void *data, int *broken)
 {
     st_objects_t  c;
-
-    static const st_scan_t  scan = {
-        "SELECT bucket, key, version, flags, size, mtime, etag, checksum,"
-        " data_id, meta FROM object", "", "bucket,key,version", 3,
-        { NULL, 0 }
-    };
 
     memset(&c, 0, sizeof(st_objects_t));
 
@@ -851,7 +883,37 @@ st_objects(st_set_t *set, st_object_pt object, void *data, int *broken)
     c.object = object;
     c.data = data;
 
-    return st_scan(set, &scan, st_objects_row, &c, broken);
+    return st_scan(set, &st_objects_scan, st_objects_row, &c, broken);
+}
+
+
+void
+st_object_find(st_set_t *set, int64_t bucket_id, st_bytes_t key,
+    st_bytes_t version, st_object_pt object, void *data)
+{
+    int           broken;
+    char          where[192], hex[129];
+    st_scan_t     scan;
+    st_objects_t  c;
+
+    memset(&c, 0, sizeof(st_objects_t));
+
+    c.set = set;
+    c.object = object;
+    c.data = data;
+
+    /* versions are short, as long as there are none but the null version */
+
+    st_hex(version.data, version.len < 64 ? version.len : 64, hex);
+    (void) snprintf(where, sizeof(where),
+                    "AND bucket = %lld AND key = ?9 AND version = x'%s'",
+                    (long long) bucket_id, hex);
+
+    scan = st_objects_scan;
+    scan.where = where;
+    scan.bind = key;
+
+    (void) st_scan(set, &scan, st_objects_row, &c, &broken);
 }
 
 

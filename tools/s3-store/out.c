@@ -20,7 +20,6 @@
 
 
 static void st_bar_clear(void);
-static uint64_t st_now(void);
 static size_t st_utf8(const uint8_t *p, size_t len);
 static void st_wrote(int failed);
 
@@ -337,7 +336,7 @@ st_bar_clear(void)
 }
 
 
-static uint64_t
+uint64_t
 st_now(void)
 {
     struct timespec  ts;

@@ -330,7 +330,8 @@ unusable:
 }
 
 
-/* in its place, or where it was written: it is renamed after its commit */
+/* in its place, or where it was written: it is renamed after its commit, maybe
+ * while it is looked for */
 
 static int
 st_shard_find(st_disk_t *disk, const st_run_t *run)
@@ -346,6 +347,11 @@ st_shard_find(st_disk_t *disk, const st_run_t *run)
 
     if (fd == -1 && errno == ENOENT) {
         (void) snprintf(path, sizeof(path), "tmp/%s/%s", session, id);
+        fd = st_open_below(disk->fd, path, O_RDONLY);
+    }
+
+    if (fd == -1 && errno == ENOENT) {
+        (void) snprintf(path, sizeof(path), "data/%.2s/%s", id, id);
         fd = st_open_below(disk->fd, path, O_RDONLY);
     }
 

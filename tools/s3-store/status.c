@@ -43,8 +43,15 @@ st_status(st_set_t *set, char **args)
         }
     }
 
+    if (st_set_release(set) != 0) {
+        st_error("so much is written to the set that its indexes cannot be "
+                 "counted in place: s3_status says which disks it has");
+        return ST_FAILED;
+    }
+
     if (!st_json) {
-        st_print("set %s: %u disks, parity %u", id, set->ndisks, set->parity);
+        st_print("set %s: %u disks, parity %u%s", id, set->ndisks, set->parity,
+                 set->ask ? ", in use" : "");
 
         for (i = 0; i < set->n; i++) {
             st_disk_text(set, &set->disk[i]);
@@ -97,6 +104,7 @@ st_status(st_set_t *set, char **args)
     st_json_set(j, "set", json_string(id));
     st_json_set(j, "slots", json_integer(set->ndisks));
     st_json_set(j, "parity", json_integer(set->parity));
+    st_json_set(j, "in_use", json_boolean(set->ask != NULL));
     st_json_set(j, "disks", disks);
     st_json_set(j, "slots_without_disk", away);
 

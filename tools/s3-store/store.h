@@ -3,16 +3,22 @@
 
 
 /*
- * s3-store: looks after the disks of a store while no nginx has them.
+ * s3-store: looks after the disks of a store: while no nginx has them, and in
+ * part while one has.
  *
  *     main.c      options and commands
+ *     ask.c       the store process of a set that is in use
  *     disk.c      disks as arguments: lock, DISK/format, who stands where
- *     index.c     SQLite's way to an index, its pages' checksums, rows
+ *     live.c      the indexes of a set that is in use
+ *     page.c      SQLite's way to an index: its pages and their checksums
+ *     index.c     an index is opened, checked, compared with another
+ *     row.c       rows of indexes
  *     log.c       which pages the write-ahead log has
  *     run.c       shards, and data from any k of them
  *     object.c    an object's bytes against what its row says of them
  *     sum.c       checksums
- *     status.c, verify.c, salvage.c       a command each
+ *     status.c, verify.c, salvage.c, heal.c, replace.c    a command each
+ *     again.c     what verify has to ask for again where the set is in use
  *     out.c       text, JSON lines, progress
  *
  * It shares nothing with src/store but the format, of which docs/format.md and
@@ -84,14 +90,38 @@ void st_progress(uint64_t done);
 void st_progress_end(void);
 
 
+/* ms of a clock that goes forward only */
+uint64_t st_now(void);
+
+
+/* ---- ask.c: the store process, where one has the set */
+
+typedef struct st_ask_s  st_ask_t;
+
+/* NULL, errno: nobody listens for that set.  owner: of its disks */
+st_ask_t *st_ask_open(const uint8_t set_id[16], uid_t owner);
+void st_ask_close(st_ask_t *ask);
+/* a line, its end too; the answer, or NULL: none, and it was said why.  What
+ * is asked may come twice, where nginx is reloaded */
+json_t *st_ask(st_ask_t *ask, const char *line);
+/* the user that answers */
+uid_t st_ask_user(st_ask_t *ask);
+/* the object that is asked for; NULL: it was said why */
+json_t *st_ask_status(st_ask_t *ask);
+json_t *st_ask_view(st_ask_t *ask);
+/* whether the view was there until now */
+int st_ask_release(st_ask_t *ask);
+
+
 /* ---- log.c: DISK/index.db-wal */
 
 /*
  * Sets the bit of each page (from 1) of which there is an image in committed
- * frames.  fd -1: no log.  pages: of the map.  *unread: bytes that stand
+ * frames.  fd -1: no log.  max: bytes of it that count.  pages: of the map.  *unread: bytes that stand
  * behind the last valid frame with the log's own salts
  */
-int st_log_map(int fd, uint8_t *map, uint64_t pages, uint64_t *unread);
+int st_log_map(int fd, uint64_t max, uint8_t *map, uint64_t pages,
+    uint64_t *unread);
 
 
 /* ---- disk.c */
@@ -102,6 +132,7 @@ typedef enum {
     ST_OUTDATED,                       /* older than what that history has */
     ST_FORKED,                         /* not in it */
     ST_BROKEN,                         /* of the set, its index is unreadable */
+    ST_OUT,                            /* nginx has left it out */
     ST_FORMING,
     ST_EMPTY,
     ST_FOREIGN,                        /* none of this set */
@@ -113,6 +144,7 @@ typedef enum {
     ST_SQL_INLINE,
     ST_SQL_BUCKET,
     ST_SQL_KNOWN,                      /* whether a row has that shard */
+    ST_SQL_NAMED,                      /* of data, not of garbage */
     ST_SQLS
 } st_sql_e;
 
@@ -134,12 +166,16 @@ typedef struct {
     unsigned         ndisks;
     unsigned         parity;
 
+    int              given_index;      /* copies to be read in place of the */
+    int              given_log;        /* disk's files; or -1 */
+
     /* index.c's */
     sqlite3         *db;               /* NULL: it can't be read */
     sqlite3_stmt    *stmt[ST_SQLS];
     int              index_fd;
     int              log_fd;
     uint8_t         *log_map;
+    uint64_t         log_max;          /* bytes of it that count */
     uint64_t         pages;            /* of index.db */
     uint64_t         log_unread;
     uint64_t         steps;            /* of SQLite's, in millions */
@@ -161,6 +197,9 @@ typedef struct {
     uint8_t          set_id[16];
     unsigned         ndisks;
     unsigned         parity;
+    st_ask_t        *ask;              /* NULL: nobody else has the set */
+    int              holding;          /* a view, of which the disks' own
+                                          indexes are read */
     st_disk_t       *slot[ST_DISKS_MAX];  /* NULL: not given, or unusable */
     unsigned         away;             /* slots without a disk */
 
@@ -169,14 +208,33 @@ typedef struct {
     st_disk_t       *view[ST_DISKS_MAX];
     unsigned         nview;
     unsigned         ncurrent;
+    int              unread;           /* st_row_find() found none, and one
+                                          of them could not be read */
 } st_set_t;
 
+/* what is done where a store process has the set */
+typedef enum {
+    ST_ALONE = 0,                      /* nothing: it is an error */
+    ST_ASKED,                          /* it is asked; no index is read */
+    ST_IN_PLACE,                       /* its view is held, and read */
+    ST_COPIED                          /* its view is copied, and let go */
+} st_how_e;
+
 /*
- * Opens and locks all, says on standard error what ends it: no set among
+ * Opens all; locks them where nobody has the set, asks for a view where a
+ * store process has it.  Says on standard error what ends it: no set among
  * them, a disk that somebody else has.  Disks that are bad are no error
  */
-int st_set_open(st_set_t *set, char **paths, unsigned n);
+int st_set_open(st_set_t *set, char **paths, unsigned n, st_how_e how);
+/* the same disks, in use: as they are now, in place.  set stays open longer */
+int st_set_open_again(st_set_t *again, st_set_t *set);
+/* where indexes were read in place: 0, or -1: they may not have been what
+ * they were, and nothing that was read is sure */
+int st_set_release(st_set_t *set);
 void st_set_close(st_set_t *set);
+/* which disk has which index, once those that have none to be read are said
+ * to be out */
+void st_set_view(st_set_t *set);
 const char *st_state_name(st_state_e state);
 /* {"path", "state", "slot", ...} */
 json_t *st_disk_json(st_set_t *set, st_disk_t *disk);
@@ -186,15 +244,36 @@ void st_disk_text(st_set_t *set, st_disk_t *disk);
 int st_set_verdict(st_set_t *set);
 void st_set_warn(st_set_t *set);
 
+/* ---- live.c */
+
+/* the indexes of a view, in place or copied: 0; -1: it was said why */
+int st_live_open(st_set_t *set, st_how_e how);
+
+
+/* but for lost+found.  0: empty; 1: not; -1, errno */
+int st_dir_empty(int fd);
 /* opens a path below the disk without following a link; -1, errno */
 int st_open_below(int root, const char *path, int flags);
 /* exactly n bytes: 0; or errno, EIO where the file ends before */
 int st_read_at(int fd, void *p, size_t n, uint64_t offset);
 
 
-/* ---- index.c */
+/* ---- page.c */
 
 int st_index_init(void);
+/* SQLite's connection to the files of the disk: SQLite's result */
+int st_vfs_add(st_disk_t *disk, sqlite3 **db);
+void st_vfs_remove(st_disk_t *disk);
+/* of index.db: SQLite's result */
+int st_file_read_db(st_disk_t *disk, uint8_t *p, size_t size,
+    uint64_t offset);
+int st_page_good(const uint8_t *page, uint64_t pgno);
+/* whether the log has it */
+int st_page_logged(st_disk_t *disk, uint64_t pgno);
+
+
+/* ---- index.c */
+
 /* 0, or -1: disk->why says what is wrong */
 int st_index_open(st_disk_t *disk);
 void st_index_close(st_disk_t *disk);
@@ -212,6 +291,8 @@ unsigned st_index_check(st_disk_t *disk, st_problem_pt problem, void *data);
 /* rows of one against the rows of the other, each table; problems as above */
 unsigned st_index_compare(st_disk_t *one, st_disk_t *other,
     st_problem_pt problem, void *data);
+
+/* ---- row.c */
 
 /* of SQLite's memory until the next step; NULL: none */
 typedef struct {
@@ -379,6 +460,8 @@ typedef struct {
     unsigned         short_of;         /* most of any of its runs */
     json_t          *problems;         /* an array, or NULL */
     uint64_t         more;             /* problems that are not in it */
+    int              gone;             /* a shard was not there */
+    uint8_t          gone_id[16];      /* which one */
 } st_report_t;
 
 void st_report_init(st_report_t *report);
@@ -399,9 +482,16 @@ typedef void (*st_part_pt)(void *data, unsigned number, uint64_t size,
 void st_upload_read(st_set_t *set, st_bytes_t upload_id, st_part_pt part,
     void *data, int *broken);
 
+/* that part alone */
+void st_part_find(st_set_t *set, const uint8_t upload_id[16], unsigned number,
+    st_part_pt part, void *data);
+
 /* every object of the newest index, in order */
 typedef int (*st_object_pt)(void *data, const st_object_t *object);
 int st_objects(st_set_t *set, st_object_pt object, void *data, int *broken);
+/* the one with that key */
+void st_object_find(st_set_t *set, int64_t bucket_id, st_bytes_t key,
+    st_bytes_t version, st_object_pt object, void *data);
 
 /* "d41d...-3", or "" where it makes no sense */
 void st_etag_text(st_bytes_t etag, char text[64]);
@@ -409,12 +499,80 @@ void st_etag_text(st_bytes_t etag, char text[64]);
 json_t *st_meta_json(st_bytes_t meta);
 
 
+/* ---- again.c */
+
+/*
+ * A set in use goes on: a shard that was not there may have been deleted after
+ * the view that named it, a file that no row has may be newer.  They are put
+ * aside, and told when a later view has said which
+ */
+typedef struct st_again_s  st_again_t;
+
+typedef struct {
+    int              part;             /* else an object */
+    json_t          *json;             /* or NULL: */
+    char            *name;
+    st_report_t      report;
+
+    /* where it is found again, of heal alone */
+    int64_t          bucket_id;
+    uint8_t         *key;              /* and the version, behind it */
+    size_t           key_len;
+    size_t           version_len;
+    uint8_t          upload_id[16];
+    unsigned         number;
+} st_later_t;
+
+void st_later_free(st_later_t *later);
+
+typedef struct {
+    st_disk_t       *disk;
+    char             folder[64];
+    char             name[64];
+} st_file_name_t;
+
+typedef struct {
+    /* there: it was damage; else it is deleted by now */
+    void           (*shard)(void *data, st_later_t *later, int there);
+    /* known: a row has it; 0: none has, and it is still there */
+    void           (*file)(void *data, const st_file_name_t *file,
+                           int known);
+    void            *data;
+} st_again_conf_t;
+
+/* NULL where nobody else has the set */
+st_again_t *st_again_create(st_set_t *set, const st_again_conf_t *conf);
+/* json, name and report's problems are its own from there.  0; -1: no view is
+ * to be had any more, and it was said why */
+int st_again_shard(st_again_t *again, const st_later_t *later);
+int st_again_file(st_again_t *again, const st_file_name_t *file);
+/* all that are left, and the end */
+int st_again_end(st_again_t *again);
+
+
+/* ---- verify.c */
+
+/*
+ * As list-damaged, but what is not whole goes to bad(), whose it is from there.
+ * 0; -1: it has to end.  An exit status
+ */
+typedef int (*st_bad_pt)(void *data, st_later_t *later);
+int st_verify_each(st_set_t *set, st_bad_pt bad, void *data);
+/* a line, or some of text, of one that is or is not whole */
+void st_verify_line(st_later_t *later, const char *verdict);
+
+
 /* ---- commands: an exit status */
+
+extern int   st_slot;                  /* --slot, or -1 */
+extern int   st_no_wait;               /* --no-wait */
 
 int st_status(st_set_t *set, char **args);
 int st_verify(st_set_t *set, char **args);
 int st_list_damaged(st_set_t *set, char **args);
 int st_salvage(st_set_t *set, char **args);
+int st_heal(st_set_t *set, char **args);
+int st_replace(st_set_t *set, char **args);
 
 
 #endif /* _S3_STORE_H_INCLUDED_ */

@@ -44,10 +44,16 @@ typedef struct {
     st_bytes_t      bucket;            /* of the upload */
     st_bytes_t      key;
     char            upload[33];
+
+    st_again_t     *again;             /* NULL: nobody else has the set */
+    int             failed;            /* it cannot be gone on with */
+    uint64_t        changed;           /* were deleted meanwhile */
+    st_bad_pt       bad;               /* takes what is not whole, or NULL */
+    void           *bad_data;
 } st_verify_t;
 
 
-static int st_verify_run(st_set_t *set, int list);
+static int st_verify_run(st_set_t *set, int list, st_bad_pt bad, void *data);
 static void st_verify_indexes(st_verify_t *v);
 static void st_verify_problem(void *data, const char *text);
 static int st_verify_object(void *data, const st_object_t *object);
@@ -55,14 +61,19 @@ static void st_verify_uploads(st_verify_t *v);
 static int st_verify_upload(void *data, sqlite3_stmt *stmt);
 static void st_verify_part(void *data, unsigned number, uint64_t size,
     st_report_t *report);
-static void st_verify_report(st_verify_t *v, json_t *j, const char *name,
-    st_report_t *report);
+static int st_verify_told(st_verify_t *v, st_later_t *later);
+static void st_verify_shard(void *data, st_later_t *later, int there);
+static void st_verify_report(st_verify_t *v, st_later_t *later);
 static void st_verify_references(st_verify_t *v);
 static void st_verify_files(st_verify_t *v);
 static void st_verify_data(st_verify_t *v);
 static void st_verify_tmp(st_verify_t *v);
 static void st_verify_stray(st_verify_t *v, const char *folder,
     const char *name, const char *what);
+static void st_verify_file(st_verify_t *v, const char *folder,
+    const char *name);
+static void st_verify_file_known(void *data, const st_file_name_t *file,
+    int known);
 static int st_verify_known(st_verify_t *v, const char *name);
 static DIR *st_verify_dir(st_disk_t *disk, const char *path);
 static void st_verify_summary(st_verify_t *v);
@@ -71,30 +82,40 @@ static void st_verify_summary(st_verify_t *v);
 int
 st_verify(st_set_t *set, char **args)
 {
-    return st_verify_run(set, 0);
+    return st_verify_run(set, 0, NULL, NULL);
 }
 
 
 int
 st_list_damaged(st_set_t *set, char **args)
 {
-    return st_verify_run(set, 1);
+    return st_verify_run(set, 1, NULL, NULL);
+}
+
+
+int
+st_verify_each(st_set_t *set, st_bad_pt bad, void *data)
+{
+    return st_verify_run(set, 1, bad, data);
 }
 
 
 static int
-st_verify_run(st_set_t *set, int list)
+st_verify_run(st_set_t *set, int list, st_bad_pt bad, void *data)
 {
-    int          broken;
-    json_t      *j;
-    uint64_t     bytes, parts;
-    unsigned     i;
-    st_verify_t  v;
+    int              broken;
+    json_t          *j;
+    uint64_t         bytes, parts;
+    unsigned         i;
+    st_verify_t      v;
+    st_again_conf_t  conf;
 
     memset(&v, 0, sizeof(st_verify_t));
 
     v.set = set;
     v.list = list;
+    v.bad = bad;
+    v.bad_data = data;
     v.rc = st_set_verdict(set);
 
     st_set_warn(set);
@@ -139,6 +160,12 @@ st_verify_run(st_set_t *set, int list)
         parts = 0;
     }
 
+    conf.shard = st_verify_shard;
+    conf.file = st_verify_file_known;
+    conf.data = &v;
+
+    v.again = st_again_create(set, &conf);
+
     st_progress_start("verify", bytes + parts);
 
     broken = 0;
@@ -154,13 +181,23 @@ st_verify_run(st_set_t *set, int list)
 
     st_progress_end();
 
-    if (list) {
-        return v.rc;
+    if (!list && !v.failed) {
+        st_verify_references(&v);
+        st_verify_files(&v);
     }
 
-    st_verify_references(&v);
-    st_verify_files(&v);
-    st_verify_summary(&v);
+    if (st_again_end(v.again) != 0) {
+        v.failed = 1;
+    }
+
+    if (v.failed) {
+        st_error("not all was looked at");
+        return ST_FAILED;
+    }
+
+    if (!list) {
+        st_verify_summary(&v);
+    }
 
     return v.rc;
 }
@@ -268,43 +305,109 @@ st_verify_problem(void *data, const char *text)
 static int
 st_verify_object(void *data, const st_object_t *object)
 {
-    char         *name, etag[64];
-    json_t       *j;
-    st_report_t   report;
+    char          etag[64];
+    st_later_t    later;
     st_verify_t  *v = data;
 
     if (object->flags & ST_DELETE_MARKER) {
         return 0;
     }
 
-    st_report_init(&report);
-    (void) st_object_read(v->set, object, NULL, NULL, &report);
+    memset(&later, 0, sizeof(st_later_t));
 
-    v->objects[report.verdict]++;
-
-    j = NULL;
-    name = NULL;
+    st_report_init(&later.report);
+    (void) st_object_read(v->set, object, NULL, NULL, &later.report);
 
     if (st_json) {
-        j = st_object_json(object->bucket, object->key, object->version);
-        st_json_set(j, "type", json_string("object"));
+        later.json = st_object_json(object->bucket, object->key,
+                                    object->version);
+        st_json_set(later.json, "type", json_string("object"));
         st_etag_text(object->etag, etag);
-        st_json_set(j, "size", json_integer((json_int_t) object->size));
-        st_json_set(j, "etag", json_string(etag));
+        st_json_set(later.json, "size",
+                    json_integer((json_int_t) object->size));
+        st_json_set(later.json, "etag", json_string(etag));
 
     } else {
-        name = st_object_name(object->bucket, object->key, object->version);
+        later.name = st_object_name(object->bucket, object->key,
+                                    object->version);
     }
 
-    st_verify_report(v, j, name, &report);
+    if (v->bad && later.report.verdict != ST_WHOLE) {
+        later.bucket_id = object->bucket_id;
+        later.key_len = object->key.len;
+        later.version_len = object->version.len;
+        later.key = malloc(later.key_len + later.version_len + 1);
 
-    free(name);
-    st_report_free(&report);
+        if (later.key == NULL) {
+            st_no_memory();
+        }
+
+        memcpy(later.key, object->key.data, later.key_len);
+        memcpy(later.key + later.key_len, object->version.data,
+               later.version_len);
+    }
 
     v->done += object->size;
+
+    if (st_verify_told(v, &later) != 0) {
+        return -1;
+    }
+
     st_progress(v->done);
 
     return 0;
+}
+
+
+/* at once, or when it is sure; it is not the caller's any more */
+
+static int
+st_verify_told(st_verify_t *v, st_later_t *later)
+{
+    if (v->again && later->report.gone) {
+        if (st_again_shard(v->again, later) != 0) {
+            v->failed = 1;
+        }
+
+    } else {
+        st_verify_shard(v, later, 1);
+    }
+
+    return v->failed ? -1 : 0;
+}
+
+
+static void
+st_verify_shard(void *data, st_later_t *later, int there)
+{
+    st_verify_t  *v = data;
+
+    if (!there) {
+        v->changed++;
+        st_later_free(later);
+        return;
+    }
+
+    if (later->part) {
+        v->parts[later->report.verdict]++;
+
+    } else {
+        v->objects[later->report.verdict]++;
+    }
+
+    if (v->bad && later->report.verdict != ST_WHOLE) {
+        if (v->failed) {
+            st_later_free(later);
+
+        } else if (v->bad(v->bad_data, later) != 0) {
+            v->failed = 1;
+        }
+
+        return;
+    }
+
+    st_verify_report(v, later);
+    st_later_free(later);
 }
 
 
@@ -377,30 +480,38 @@ static void
 st_verify_part(void *data, unsigned number, uint64_t size,
     st_report_t *report)
 {
-    char         *name, *object;
-    json_t       *j;
+    char         *object;
     st_bytes_t    none;
+    st_later_t    later;
     st_verify_t  *v = data;
 
     none.data = (const uint8_t *) "";
     none.len = 0;
 
-    v->parts[report->verdict]++;
+    if (v->failed) {
+        return;
+    }
 
-    j = NULL;
-    name = NULL;
+    memset(&later, 0, sizeof(st_later_t));
+
+    later.part = 1;
+    later.number = number;
+    later.report = *report;
+    report->problems = NULL;
+
+    (void) st_id_parse(v->upload, later.upload_id);
 
     if (st_json) {
-        j = st_object_json(v->bucket, v->key, none);
-        st_json_set(j, "type", json_string("part"));
-        st_json_set(j, "upload", json_string(v->upload));
-        st_json_set(j, "part", json_integer(number));
-        st_json_set(j, "size", json_integer((json_int_t) size));
+        later.json = st_object_json(v->bucket, v->key, none);
+        st_json_set(later.json, "type", json_string("part"));
+        st_json_set(later.json, "upload", json_string(v->upload));
+        st_json_set(later.json, "part", json_integer(number));
+        st_json_set(later.json, "size", json_integer((json_int_t) size));
 
     } else {
         object = st_object_name(v->bucket, v->key, none);
 
-        if (asprintf(&name, "%s (part %u of upload %s)", object, number,
+        if (asprintf(&later.name, "%s (part %u of upload %s)", object, number,
                      v->upload)
             == -1)
         {
@@ -410,67 +521,71 @@ st_verify_part(void *data, unsigned number, uint64_t size,
         free(object);
     }
 
-    st_verify_report(v, j, name, report);
-
-    free(name);
-
     v->done += size;
-    st_progress(v->done);
+
+    if (st_verify_told(v, &later) == 0) {
+        st_progress(v->done);
+    }
 }
 
 
-/* j or name: what it is of */
-
 static void
-st_verify_report(st_verify_t *v, json_t *j, const char *name,
-    st_report_t *report)
+st_verify_report(st_verify_t *v, st_later_t *later)
 {
-    char        *text;
-    size_t       i;
-    json_t      *problem;
-    const char  *verdict;
+    st_verdict_e  verdict;
 
-    verdict = st_verdict_name(report->verdict);
+    verdict = later->report.verdict;
 
-    if (report->verdict == ST_GONE) {
+    if (verdict == ST_GONE) {
         v->rc = ST_LOST;
 
-    } else if (report->verdict == ST_SHORT && v->rc == ST_OK) {
+    } else if (verdict == ST_SHORT && v->rc == ST_OK) {
         v->rc = ST_DAMAGED;
     }
 
-    if (j) {
-        if (v->list && report->verdict == ST_WHOLE) {
-            json_decref(j);
-            return;
-        }
-
-        st_json_set(j, "verdict", json_string(verdict));
-        st_json_set(j, "short_of", json_integer(report->short_of));
-
-        if (report->problems) {
-            st_json_set(j, "problems", json_incref(report->problems));
-        }
-
-        if (report->more) {
-            st_json_set(j, "more_problems",
-                        json_integer((json_int_t) report->more));
-        }
-
-        st_json_line(j);
+    if (verdict == ST_WHOLE && (v->list || !st_json)) {
         return;
     }
 
-    if (report->verdict == ST_WHOLE) {
+    st_verify_line(later, st_verdict_name(verdict));
+}
+
+
+void
+st_verify_line(st_later_t *later, const char *verdict)
+{
+    char         *text;
+    size_t        i;
+    json_t       *problem;
+    st_report_t  *report;
+
+    report = &later->report;
+
+    if (later->json) {
+        st_json_set(later->json, "verdict", json_string(verdict));
+        st_json_set(later->json, "short_of", json_integer(report->short_of));
+
+        if (report->problems) {
+            st_json_set(later->json, "problems",
+                        json_incref(report->problems));
+        }
+
+        if (report->more) {
+            st_json_set(later->json, "more_problems",
+                        json_integer((json_int_t) report->more));
+        }
+
+        st_json_line(later->json);
+        later->json = NULL;
         return;
     }
 
     if (report->verdict == ST_SHORT && report->short_of) {
         st_print("%s, of %u shard%s: %s", verdict, report->short_of,
-                 report->short_of == 1 ? "" : "s", name);
+                 report->short_of == 1 ? "" : "s", later->name);
 
     } else {
-        st_print("%s: %s", verdict, name);
+        st_print("%s: %s", verdict, later->name);
     }
 
     json_array_foreach(report->problems, i, problem) {
@@ -690,18 +805,51 @@ st_verify_data(st_verify_t *v)
                 continue;
             }
 
-            if (st_verify_known(v, entry->d_name)) {
-                v->files++;
-
-            } else {
-                st_verify_stray(v, path, entry->d_name, "no row has it");
-            }
+            st_verify_file(v, path, entry->d_name);
         }
 
         (void) closedir(dir);
     }
 
     (void) closedir(data);
+}
+
+
+static void
+st_verify_file(st_verify_t *v, const char *folder, const char *name)
+{
+    st_file_name_t  file;
+
+    if (st_verify_known(v, name)) {
+        v->files++;
+        return;
+    }
+
+    file.disk = v->disk;
+    (void) snprintf(file.folder, sizeof(file.folder), "%s", folder);
+    (void) snprintf(file.name, sizeof(file.name), "%.32s", name);
+
+    if (v->again == NULL) {
+        st_verify_file_known(v, &file, 0);
+
+    } else if (!v->failed && st_again_file(v->again, &file) != 0) {
+        v->failed = 1;
+    }
+}
+
+
+static void
+st_verify_file_known(void *data, const st_file_name_t *file, int known)
+{
+    st_verify_t  *v = data;
+
+    if (known) {
+        v->files++;
+        return;
+    }
+
+    v->disk = file->disk;
+    st_verify_stray(v, file->folder, file->name, "no row has it");
 }
 
 
@@ -834,6 +982,11 @@ st_verify_summary(st_verify_t *v)
     json_t  *j;
 
     if (!st_json) {
+        if (v->changed) {
+            st_print("%llu objects and parts were deleted or overwritten "
+                     "meanwhile", (unsigned long long) v->changed);
+        }
+
         st_print("%llu objects: %llu whole, %llu short, %llu lost",
                  (unsigned long long) (v->objects[0] + v->objects[1]
                                        + v->objects[2]),
@@ -873,6 +1026,10 @@ st_verify_summary(st_verify_t *v)
                   "status", v->rc);
     if (j == NULL) {
         st_no_memory();
+    }
+
+    if (v->set->ask) {
+        st_json_set(j, "changed", json_integer((json_int_t) v->changed));
     }
 
     st_json_line(j);
