@@ -531,15 +531,16 @@ http {{
         return self
 
     def _daemon(self, command, how):
-        pid = self.path / "nginx.pid"
-        pid.unlink(missing_ok=True)
+        (self.path / "nginx.pid").unlink(missing_ok=True)
         subprocess.run(command, check=True, timeout=START, **how)
+        self.process = Daemon(wait_for(self._written_pid, START,
+                                       "no master"))
 
-        def written():
-            with contextlib.suppress(OSError, ValueError):
-                return int(pid.read_text())
+    def _written_pid(self):
+        """What nginx.pid says; None while nobody has written it."""
 
-        self.process = Daemon(wait_for(written, START, "no master"))
+        with contextlib.suppress(OSError, ValueError):
+            return int((self.path / "nginx.pid").read_text())
 
     def wait_ready(self, seconds=START):
         """Until a signed ListBuckets is answered with 200."""
@@ -579,17 +580,15 @@ http {{
         meanwhile()
 
         def ready():
-            found = self.processes()
+            master = self._written_pid()
             workers = [p for p in self.worker_pids() if p not in old]
-            masters = [p for p, title in found.items() if p not in old
-                       and title.startswith("nginx: master process")]
-            return len(workers) == self.workers and masters
+            return len(workers) == self.workers and master not in old \
+                and master
 
-        masters = wait_for(ready, START, "no new workers")
-        assert len(masters) == 1, masters
+        master = wait_for(ready, START, "no new workers")
         os.kill(self.master, signal.SIGQUIT)
-        self.process = Daemon(masters[0])
-        self.master = masters[0]
+        self.process = Daemon(master)
+        self.master = master
         meanwhile()
 
         wait_for(lambda: not old & set(self.processes()), QUIT,

@@ -6,7 +6,7 @@ and upgraded.  In the end everything is read, and s3-store finds it whole.
 
     S3_MODEL_SEED       of the random numbers; printed
     S3_MODEL_OPS        requests of a long run, and s3-store every 20,000
-    S3_MODEL_SECONDS    of the short one
+    S3_MODEL_SECONDS    of the short one; a long one has ended by then
     S3_MODEL_SET        disks,parity instead of what the seed takes
 """
 
@@ -23,12 +23,12 @@ import time
 
 import pytest
 
+import faults
 import raw
 import reference as ref
 import s3_server
 from conftest import KILLED
-from faults import (Failure, KIB, MIB, connections_of, content, poll,
-                    shard_files, tmp_left)
+from faults import Failure, KIB, MIB, connections_of, content, poll
 
 
 SETS = [(5, 2), (4, 2), (3, 1)]
@@ -556,7 +556,7 @@ class Run:
             kind = self.rng.random()
             if kind < 0.05:
                 self.list()
-            elif kind < 0.15:
+            elif kind < 0.2:
                 self.burst()
             else:
                 op = self.operation()
@@ -566,21 +566,15 @@ class Run:
 
     # ---- what happens meanwhile
 
-    def said(self, text, since):
-        with open(self.store.error_log, "rb") as f:
-            f.seek(since)
-            return text.encode() in f.read()
+    def wait_disk(self, disk, member):
+        """Requests go on until the store says that it is one, or is none."""
 
-    def wait_said(self, text, since, meanwhile=True):
-        def said():
-            if meanwhile:
-                self.some(1)
-            return self.said(text, since)
+        def noticed():
+            self.some(1)
+            return faults.is_member(self.store, disk) == member
 
-        poll(f"the log says: {text}", said, SETTLED, 0.02)
-
-    def log_size(self):
-        return self.store.error_log.stat().st_size
+        poll(f"{disk} is {'a' if member else 'no'} member", noticed,
+             SETTLED, 0.02)
 
     def killing(self, kill):
         """A burst in which kill(waiting) ends processes; what had no answer
@@ -698,10 +692,9 @@ class Run:
 
         disk = self.rng.choice([d for d in self.store.disks
                                 if d not in self.weak])
-        since = self.log_size()
         self.weak[disk] = "going"
         os.rename(disk, self.away(disk))
-        self.wait_said(f'disk "{disk}" is dropped', since)
+        self.wait_disk(disk, member=False)
         self.weak[disk] = "away"
 
     def bring_back(self):
@@ -710,7 +703,6 @@ class Run:
             return self.lose()
 
         disk = self.rng.choice(gone)
-        since = self.log_size()
 
         if self.rng.random() < 0.4:
             owner = self.away(disk).stat()
@@ -723,7 +715,7 @@ class Run:
             os.rename(self.away(disk), disk)
 
         self.weak[disk] = "coming"
-        self.wait_said(f'disk "{disk}" is a member again', since)
+        self.wait_disk(disk, member=True)
         self.weak[disk] = "back"
 
     def heal(self):
@@ -732,12 +724,8 @@ class Run:
         while any(how == "away" for how in self.weak.values()):
             self.bring_back()
 
-        def whole():
-            sets = [shard_files(d) for d in self.store.disks]
-            return all(s == sets[0] for s in sets) and not any(
-                tmp_left(d, False) for d in self.store.disks)
-
-        poll("all disks hold the same shards", whole, SETTLED, 0.1)
+        poll("all disks hold the same shards",
+             lambda: faults.alike(self.store.disks), SETTLED, 0.1)
         self.weak.clear()
 
     EVENTS = {"kill_worker": 4, "kill_store": 4, "kill_master": 1,
@@ -803,7 +791,8 @@ def test_model(tool):
     seed = os.environ.get("S3_MODEL_SEED") or str(random.getrandbits(32))
     print(f"S3_MODEL_SEED={seed}")
     ops = int(os.environ.get("S3_MODEL_OPS", 0))
-    seconds = float(os.environ.get("S3_MODEL_SECONDS", 20))
+    seconds = float(os.environ.get("S3_MODEL_SECONDS",
+                                   1e9 if ops else 20))
     rng = random.Random(seed)
     disks, parity = SETS[rng.randrange(len(SETS))]
 
@@ -811,7 +800,8 @@ def test_model(tool):
         disks, parity = map(int, os.environ["S3_MODEL_SET"].split(","))
 
     print(f"{disks} disks, parity {parity}")
-    server = s3_server.Store(disks=disks, parity=parity, daemon=True)
+    server = s3_server.Store(disks=disks, parity=parity, daemon=True,
+                             server=faults.STATUS)
 
     try:
         server.start()
@@ -826,13 +816,14 @@ def test_model(tool):
         rng.shuffle(names)
 
         try:
-            while run.done < ops if ops else time.monotonic() < end or names:
+            while names or time.monotonic() < end \
+                    and (not ops or run.done < ops):
                 if ops:
                     run.some(rng.randrange(2, 200))
-                    run.event()
                 else:
                     run.some(rng.randrange(2, 40))
-                    run.event(names.pop() if names else None)
+
+                run.event(names.pop() if names else None)
 
                 if run.done - checked > CHECKED:
                     checked = run.done
