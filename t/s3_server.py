@@ -571,9 +571,9 @@ http {{
                      == self.workers, START, "no new workers")
 
     def upgrade(self, meanwhile=lambda: None):
-        """Another nginx takes over (of a daemon): USR2, and QUIT to the old one when the
-        new one's workers are there.  meanwhile() is called while both
-        serve, and while the old one leaves."""
+        """Another nginx takes over, of a daemon: USR2, and QUIT to the old
+        one when the new one's workers are there.  meanwhile() is called
+        while both serve, and while the old one leaves."""
 
         old = set(self.processes())
         os.kill(self.master, signal.SIGUSR2)

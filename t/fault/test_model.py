@@ -155,8 +155,6 @@ class Run:
         self.counts = collections.Counter()
         self.done = 0
         self.tag = 0
-        self.logged = 0
-        self.tokens = {}         # (list's arguments): its next token
         self.kills = False       # no answer may come
         self.resets = False      # idle connections are closed
 
@@ -209,15 +207,11 @@ class Run:
             self.recognise(op, answer)
 
         self.history.answered(op, answer)
-        op.answer = answer
 
-        if not op.reads and answer.status // 100 == 2 \
-                and op.begun > self.quiet:
+        if not op.reads and answer.status // 100 == 2:
             self.history.expire(op.begun - LOST)
 
         return answer
-
-    quiet = 0
 
     def gone(self, op):
         if op.reads:
@@ -706,9 +700,14 @@ class Run:
 
         if self.rng.random() < 0.4:
             owner = self.away(disk).stat()
+            slot = re.search(r'"slot": *(\d+)',
+                             (self.away(disk) / "format").read_text())[1]
             disk.mkdir()
             os.chown(disk, owner.st_uid, owner.st_gid)
-            (disk / "replace").write_text("")
+
+            # after a restart with several away it must be said which it was
+
+            (disk / "replace").write_text(slot if len(gone) > 1 else "")
             shutil.rmtree(self.away(disk))
             self.counts["replaced"] += 1
         else:
