@@ -575,24 +575,29 @@ http {{
         one when the new one's workers are there.  meanwhile() is called
         while both serve, and while the old one leaves."""
 
-        old = set(self.processes())
-        os.kill(self.master, signal.SIGUSR2)
+        old = self.master
+        os.kill(old, signal.SIGUSR2)
         meanwhile()
+
+        # the old one may still be at a reload: whose a worker is says its
+        # parent
 
         def ready():
             master = self._written_pid()
-            workers = [p for p in self.worker_pids() if p not in old]
-            return len(workers) == self.workers and master not in old \
-                and master
+            if master not in (None, old) and len(
+                    [p for p in self.worker_pids()
+                     if self._parent(p) == master]) == self.workers:
+                return master
 
-        master = wait_for(ready, START, "no new workers")
-        os.kill(self.master, signal.SIGQUIT)
-        self.process = Daemon(master)
-        self.master = master
+        self.master = wait_for(ready, START, "no new workers")
+        self.process = Daemon(self.master)
+        os.kill(old, signal.SIGQUIT)
         meanwhile()
 
-        wait_for(lambda: not old & set(self.processes()), QUIT,
-                 "the old nginx does not leave")
+        wait_for(lambda: not [p for p in self.processes()
+                              if p != self.master
+                              and self._parent(p) != self.master],
+                 QUIT, "the old nginx does not leave")
 
     def stop(self, check=True, allow=()):
         """Ends what start() started: gracefully, then by force, which is an
@@ -698,6 +703,12 @@ http {{
                 title.replace(b"\0", b" ").decode(errors="replace").strip()
 
         return found
+
+    @staticmethod
+    def _parent(pid):
+        with contextlib.suppress(OSError):
+            stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+            return int(stat.rpartition(")")[2].split()[1])
 
     def _titled(self, *titles):
         return [pid for pid, title in sorted(self.processes().items())
