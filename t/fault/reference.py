@@ -864,6 +864,21 @@ class Abort(UploadOp):
         return (204,), with_upload(state, self.bucket, self.upload_id, None)
 
 
+def few(ops, most=4):
+    """Those of ops of which at most so many write: there are as many orders
+    as permutations."""
+
+    taken, writes = [], 0
+
+    for op in ops:
+        new = 0 if op.reads else len(op.split())
+        if writes + new <= most:
+            taken.append(op)
+            writes += new
+
+    return taken
+
+
 # ---- what may be true
 
 
@@ -891,23 +906,59 @@ class Wrong(AssertionError):
 
 
 class World:
-    """A state, operations that may still take effect, answers of those that
-    have and are still to be compared."""
+    """A state, and operations that may still take effect.  owed: answers
+    that are still to be compared, (operation, answer): of a write, the one
+    that it was given; of a read, those that it would have got so far."""
 
     __slots__ = ("state", "open", "owed")
 
-    def __init__(self, state, open=(), owed=()):
+    def __init__(self, state, open=frozenset(), owed=frozenset()):
         self.state = state
-        self.open = frozenset(open)
-        self.owed = frozenset(owed)      # of (operation, answer)
+        self.open = open
+        self.owed = owed
 
     def same(self, other):
         return (self.open == other.open and self.owed == other.owed
                 and (self.state is other.state or self.state == other.state))
 
+    def after(self, op):
+        """(op's answer, the world in which it has taken effect)."""
+
+        answer, state = op.apply(self.state)
+        owed = self.owed
+
+        # what is read at the same time may have been read before
+
+        if state is not self.state:
+            more = {(o, o.apply(self.state)[0]) for o in self.open
+                    if o.reads and o is not op
+                    and meets(o.touches, op.touches)}
+            if more:
+                owed = owed | more
+
+        return answer, World(state, self.open - {op}, owed)
+
+    def print_of(self, touched):
+        """What tells it from others that came of the same one, by operations
+        that touch this."""
+
+        found = []
+
+        for kind, bucket, *key in touched:
+            there = self.state.get(bucket)
+            if there is None:
+                found.append(None)
+            elif kind == "k" and key[0] is not None:
+                found.append((1, there.objects.get(key[0])))
+            elif kind != "k":
+                found.append((2, frozenset(there.uploads.items()),
+                              frozenset(there.done)))
+
+        return self.open, self.owed, tuple(found)
+
 
 class History:
-    limit = 3000
+    limit = 50000
 
     def __init__(self):
         self.worlds = [World({})]
@@ -923,8 +974,11 @@ class History:
 
     def sent(self, op):
         for single in op.split():
-            for w in self.worlds:
-                w.open |= {single}
+            self.sent_one(single)
+
+    def sent_one(self, single):
+        for w in self.worlds:
+            w.open |= {single}
 
     def answered(self, op, answer):
         """Keeps the worlds in which that is the answer."""
@@ -937,18 +991,18 @@ class History:
         wanted = []
 
         for world in self.worlds:
-            owed = [(o, a) for o, a in world.owed if o is op]
+            owed = {(o, a) for o, a in world.owed if o is op}
+            wanted += [a for _, a in owed]
 
-            # it had taken effect before another's answer
+            # it had taken effect, or been read, before another
 
-            if owed:
-                wanted.append(owed[0][1])
-                if owed[0][1] == seen:
-                    self.add(found, World(world.state, world.open,
-                                          world.owed - set(owed)))
-                continue
-
-            self.explore(world, op, seen, found, wanted)
+            if (op, seen) in owed:
+                self.add(found, World(world.state, world.open - {op},
+                                      world.owed - owed))
+            elif op in world.open:
+                self.explore(World(world.state, world.open,
+                                   world.owed - owed),
+                             op, seen, found, wanted)
 
         if not found:
             raise Wrong(f"{op!r}\n  answered {short(seen)}\n  allowed "
@@ -961,30 +1015,36 @@ class History:
         self.worlds = self.best(found)
 
     def explore(self, world, op, seen, found, wanted):
-        """op takes effect, behind any of those that are open."""
+        """op takes effect, behind any of the writes that are open."""
 
-        near = self.near(world.open - {op}, op)
-        todo = [World(world.state, world.open - {op}, world.owed)]
-        known = list(todo)
+        near = self.near({o for o in world.open if not o.reads} - {op}, op)
+        touched = sorted(set().union(op.touches,
+                                     *(o.touches for o in near)), key=repr)
+        known = {world.print_of(touched)}
+        todo = [world]
 
         while todo:
             w = todo.pop()
-            answer, state = op.apply(w.state)
+            answer, new = w.after(op)
 
             if answer == seen:
-                self.add(found, World(state, w.open, w.owed))
+                self.add(found, World(new.state, new.open, frozenset(
+                    x for x in new.owed if x[0] is not op)))
             else:
                 wanted.append(answer)
 
             for other in near & w.open:
-                answer, state = other.apply(w.state)
-                owed = w.owed if other.unknown \
-                    else w.owed | {(other, answer)}
-                if state is w.state and other.unknown:
-                    continue
-                new = World(state, w.open - {other}, owed)
-                if not any(new.same(k) for k in known):
-                    known.append(new)
+                answer, new = w.after(other)
+
+                if other.unknown:
+                    if new.state is w.state:
+                        continue
+                else:
+                    new.owed |= {(other, answer)}
+
+                mark = new.print_of(touched)
+                if mark not in known:
+                    known.add(mark)
                     todo.append(new)
                     if len(known) > self.limit:
                         raise RuntimeError("too many orders")
@@ -1022,11 +1082,13 @@ class History:
         return [a for a in worlds if not any(less(a, b) for b in worlds)]
 
     def refused(self, op):
-        """It had no effect, and will have none."""
+        """It had no effect, and will have none.  A read never has one."""
 
         for single in op.split():
-            self.worlds = [World(w.state, w.open - {single}, w.owed)
-                           for w in self.worlds if single in w.open]
+            self.worlds = [
+                World(w.state, w.open - {single},
+                      frozenset(x for x in w.owed if x[0] is not single))
+                for w in self.worlds if single in w.open]
         if not self.worlds:
             raise Wrong(f"{op!r}: refused, and seen to have taken effect")
 

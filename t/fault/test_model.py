@@ -523,6 +523,7 @@ class Run:
                     op = ref.Get(b, k)       # two steps; unknown ids
             ops.append(op)
 
+        ops = ref.few(ops)
         wires = rng.sample(self.wires, len(ops))
         waiting = {}
 

@@ -1,6 +1,7 @@
 """The model that stores are compared with (reference.py) takes what S3 may
 answer, in any order that requests may have had, and nothing else."""
 
+import random
 import time
 
 import pytest
@@ -213,3 +214,78 @@ def test_upload(history):
     do(history, ref.Abort("b", "k", "u"), (404, "NoSuchUpload"))
     do(history, ref.ListUploads("b"), (200, frozenset()))
     wrong(history, *read(None))
+
+
+class Server:
+    """Takes requests at any moment between their coming and their answer;
+    forget: what it does with some writes."""
+
+    def __init__(self, rng, forget=0):
+        self.rng, self.forget = rng, forget
+        self.state = {}
+
+    def burst(self, history, ops):
+        singles = [s for op in ops for s in op.split()]
+        answers, sent, done = {}, set(), set()
+
+        while len(done) < len(singles):
+            op = self.rng.choice([s for s in singles if s not in done])
+
+            if op not in sent:
+                history.sent_one(op)
+                sent.add(op)
+            elif op not in answers:
+                answers[op], state = op.apply(self.state)
+                if self.rng.random() >= self.forget:
+                    self.state = state
+            else:
+                history.keep(op, answers[op])
+                done.add(op)
+
+
+def some(rng):
+    """Requests that want the same two keys and one upload."""
+
+    def key():
+        return "b", rng.choice("xy")
+
+    def one():
+        kind = rng.randrange(8)
+        if kind < 3:
+            return ref.Put(*key(), bytes([rng.randrange(256)]) * 2,
+                           if_none_match=rng.choice([None, "*"]))
+        if kind < 5:
+            return ref.Get(*key())
+        return [lambda: ref.Delete(*key()),
+                lambda: ref.Copy(*key(), *key(), replace={}),
+                lambda: rng.choice([ref.List("b"),
+                                    ref.DeleteObjects("b", "xy")])
+                ][kind - 5]()
+
+    ops = [one() for _ in range(rng.randrange(1, 6))]
+    return ref.few(ops)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bursts(seed):
+    rng = random.Random(seed)
+    server, history = Server(rng), ref.History()
+    server.burst(history, [ref.CreateBucket("b")])
+
+    for _ in range(40):
+        server.burst(history, some(rng))
+        server.burst(history, [ref.List("b")])
+        assert [w.state for w in history.worlds] == [server.state]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bursts_of_which_one_is_forgotten(seed):
+    rng = random.Random(seed)
+    server, history = Server(rng), ref.History()
+    server.burst(history, [ref.CreateBucket("b")])
+    server.forget = 0.05
+
+    with pytest.raises(ref.Wrong):
+        for _ in range(200):
+            server.burst(history, some(rng))
+            server.burst(history, [ref.List("b")])
