@@ -308,6 +308,26 @@ class Endpoint(Server):
         return super().client(self.kinds[0] == "tls", **kwargs)
 
 
+class Daemon:
+    """What Popen is to a child, for a master that has left its parent."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def poll(self):
+        """None while it runs."""
+
+        try:
+            stat = pathlib.Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return 0
+        return 0 if stat.rpartition(")")[2].split()[0] in "ZX" else None
+
+    def wait(self, seconds):
+        wait_for(lambda: self.poll() is not None, seconds,
+                 "the master does not leave")
+
+
 class Nginx(Server):
     """One nginx, in a directory of its own.  start() and stop() are what `with`
     calls.  What it serves is a subclass's: directories(), configuration().
@@ -317,6 +337,8 @@ class Nginx(Server):
                              further directives, at those places
     servers                  further server blocks
     region                   of s3_region
+    daemon                   it leaves its parent, as an nginx must that is
+                             to be upgraded; who is killed leaves it behind
     """
 
     kinds = ("http", "tls", "h2")
@@ -327,9 +349,10 @@ class Nginx(Server):
     more_keys = ()
 
     def __init__(self, workers=2, main="", http="", server="", location="",
-                 servers="", region=REGION, ports=None):
+                 servers="", region=REGION, ports=None, daemon=False):
         super().__init__()
         self.region = region
+        self.daemon = daemon
         self.workers = workers
         self.more = {"main": main, "http": http, "server": server,
                      "location": location, "servers": servers}
@@ -411,7 +434,7 @@ class Nginx(Server):
         self.conf.write_text(f"""
 load_module "{module_path()}";
 {user}
-daemon off;
+daemon {"on" if self.daemon else "off"};
 worker_processes {self.workers};
 worker_shutdown_timeout 10s;
 pid nginx.pid;
@@ -477,18 +500,24 @@ http {{
 
         env = {k: v for k, v in os.environ.items() if k != "NGINX"}
 
-        # a session of its own, by which its processes are found; setpriv:
-        # the kernel asks it to leave should this process be killed
+        command = [nginx_path(), "-e", "stderr", "-p", f"{self.path}/", "-c",
+                   str(self.conf)]
 
         with open(self.path / "stderr", "ab") as stderr:
-            self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "QUIT", nginx_path(),
-                 "-e", "stderr", "-p", f"{self.path}/", "-c",
-                 str(self.conf)],
-                stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
-                env=env, start_new_session=True)
+            how = dict(stdin=subprocess.DEVNULL, stdout=stderr,
+                       stderr=stderr, env=env)
 
-        self.session = self.process.pid
+            # a session of its own, by which its processes are found; setpriv:
+            # the kernel asks it to leave should this process be killed
+
+            if self.daemon:
+                self._daemon(command, how)
+            else:
+                self.process = subprocess.Popen(
+                    ["setpriv", "--pdeathsig", "QUIT", *command],
+                    start_new_session=True, **how)
+
+        self.session = self.master = self.process.pid
 
         if wait:
             try:
@@ -500,6 +529,18 @@ http {{
                 raise
 
         return self
+
+    def _daemon(self, command, how):
+        (self.path / "nginx.pid").unlink(missing_ok=True)
+        subprocess.run(command, check=True, timeout=START, **how)
+        self.process = Daemon(wait_for(self._written_pid, START,
+                                       "no master"))
+
+    def _written_pid(self):
+        """What nginx.pid says; None while nobody has written it."""
+
+        with contextlib.suppress(OSError, ValueError):
+            return int((self.path / "nginx.pid").read_text())
 
     def wait_ready(self, seconds=START):
         """Until a signed ListBuckets is answered with 200."""
@@ -529,6 +570,35 @@ http {{
             wait_for(lambda: len(set(self.worker_pids()) - old)
                      == self.workers, START, "no new workers")
 
+    def upgrade(self, meanwhile=lambda: None):
+        """Another nginx takes over, of a daemon: USR2, and QUIT to the old
+        one when the new one's workers are there.  meanwhile() is called
+        while both serve, and while the old one leaves."""
+
+        old = self.master
+        os.kill(old, signal.SIGUSR2)
+        meanwhile()
+
+        # the old one may still be at a reload: whose a worker is says its
+        # parent
+
+        def ready():
+            master = self._written_pid()
+            if master not in (None, old) and len(
+                    [p for p in self.worker_pids()
+                     if self._parent(p) == master]) == self.workers:
+                return master
+
+        self.master = wait_for(ready, START, "no new workers")
+        self.process = Daemon(self.master)
+        os.kill(old, signal.SIGQUIT)
+        meanwhile()
+
+        wait_for(lambda: not [p for p in self.processes()
+                              if p != self.master
+                              and self._parent(p) != self.master],
+                 QUIT, "the old nginx does not leave")
+
     def stop(self, check=True, allow=()):
         """Ends what start() started: gracefully, then by force, which is an
         error.  check: the error log must be free of alerts but for lines
@@ -537,12 +607,11 @@ http {{
         if self.process is None:
             return
 
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.session, signal.SIGQUIT)
-
         # where the master was killed the others are told themselves
 
-        if self.process.poll() is not None:
+        if self.master in self.processes():
+            os.kill(self.master, signal.SIGQUIT)
+        else:
             self._signal(signal.SIGQUIT)
 
         forced = False
@@ -635,12 +704,18 @@ http {{
 
         return found
 
+    @staticmethod
+    def _parent(pid):
+        with contextlib.suppress(OSError):
+            stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+            return int(stat.rpartition(")")[2].split()[1])
+
     def _titled(self, *titles):
         return [pid for pid, title in sorted(self.processes().items())
                 if any(title.startswith(f"nginx: {t}") for t in titles)]
 
     def master_pid(self):
-        return self.session
+        return self.master
 
     def worker_pids(self, old=False):
         """Workers; old: those that are shutting down as well."""

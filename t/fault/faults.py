@@ -2,6 +2,7 @@
 whose every result is written down, and looks at the disks from outside."""
 
 import http.client
+import json
 import os
 import random
 import re
@@ -237,16 +238,21 @@ class Load:
     A key's state is known from acknowledgements alone.  After a request that
     failed it may be the old or the new one (and the request may take effect
     yet): such a key is left alone from there on, with both in `either`.
+
+    most: keys that a thread has at a time.
     """
 
     def __init__(self, connect, bucket, threads=6, seed=1, large=3 * MIB,
-                 again=True):
+                 again=True, most=None):
         # every other one without keepalive, where no failure has an excuse
 
         self.clients = [connect(keep=n % 2 == 0, again=again)
                         for n in range(threads)]
         self.bucket = bucket
         self.large = large
+        self.most = most
+        self.going = threading.Event()
+        self.going.set()
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.known = {}          # key: (tag, size), or None: deleted
@@ -272,6 +278,7 @@ class Load:
 
     def __exit__(self, *exc):
         self.stopping.set()
+        self.going.set()
         for t in self.threads:
             t.join(60)
         assert not any(t.is_alive() for t in self.threads), "a request hangs"
@@ -299,6 +306,7 @@ class Load:
         count = 0
 
         while not self.stopping.is_set():
+            self.going.wait()
             count += 1
             kind = rng.random()
 
@@ -308,7 +316,7 @@ class Load:
 
             if kind < 0.45 and mine:
                 key, state = rng.choice(mine), None
-            elif kind < 0.7 and mine:
+            elif mine and (kind < 0.7 or len(mine) == self.most):
                 key = rng.choice(mine)
                 state = (f"{key}#{count}", self.size(rng))
             else:
@@ -336,7 +344,7 @@ class Load:
             self.refuse(f"GET {key}", answer)
             return
 
-        self.count(answer)
+        self.count(answer, "GET")
 
         if not matches(answer, state):
             with self.lock:
@@ -358,11 +366,12 @@ class Load:
         if answer.status == (204 if state is None else 200):
             with self.lock:
                 self.known[key] = state
-            self.count(answer)
+            self.count(answer, "DELETE" if state is None else "PUT")
             return True
 
         if answer.status == 503:
-            self.refuse(f"write {key}", answer)
+            self.refuse(f"{'DELETE' if state is None else 'PUT'} {key}",
+                        answer)
         else:
             with self.lock:
                 self.wrong.append(f"write {key}: {answer}")
@@ -370,7 +379,7 @@ class Load:
         self.open(key, state)
         return False
 
-    def count(self, answer):
+    def count(self, answer, method):
         with self.lock:
             self.done += 1
             self.slowest = max(self.slowest, answer.seconds)
@@ -419,6 +428,29 @@ def matches(answer, state):
     if state is None:
         return answer.status == 404 and answer.code == "NoSuchKey"
     return answer.status == 200 and answer.body == content(*state)
+
+
+# ---- what the store says of itself
+
+STATUS = "location = /status { s3_status; }"
+
+
+def status(store):
+    """The first store's, of s3_status (a server with STATUS)."""
+
+    connection = http.client.HTTPConnection("127.0.0.1", store.port,
+                                            timeout=40)
+    try:
+        connection.request("GET", "/status",
+                           headers={"Accept": "application/json"})
+        return json.loads(connection.getresponse().read())["stores"][0]
+    finally:
+        connection.close()
+
+
+def is_member(store, disk):
+    return any(d["path"] == str(disk) and d["state"] == "member"
+               for d in status(store)["disks"])
 
 
 # ---- the disks, from outside
@@ -505,6 +537,14 @@ def settled(disks, objects, strict):
             return f"{disk}: {len(names)} shards of {want} objects"
 
     return None
+
+
+def alike(disks):
+    """Every disk has the same shards, and nothing is under way."""
+
+    sets = [shard_files(d) for d in disks]
+    return all(s == sets[0] for s in sets) \
+        and not any(tmp_left(d, strict=False) for d in disks)
 
 
 def wait_settled(disks, objects, timeout=15, strict=True):

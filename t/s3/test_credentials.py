@@ -331,7 +331,7 @@ def test_environment_outlives_reload_and_upgrade(environment):
                        timeout=30, stderr=subprocess.DEVNULL)
         masters.append(s3_server.wait_for(master, s3_server.START))
         s3_server.wait_for(serves, s3_server.START)
-        store.session = masters[0]      # by which its processes are found
+        store.session = store.master = masters[0]    # its processes
 
         # of the file's keys none
 
