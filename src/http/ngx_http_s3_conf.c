@@ -13,7 +13,7 @@
 #define NGX_HTTP_S3_RUNTIME_PATH    "s3/run"
 #define NGX_HTTP_S3_STATE_PATH      "s3/state"
 #define NGX_HTTP_S3_MIN_MEMORY      (4 * 1024 * 1024)
-#define NGX_HTTP_S3_MIN_DOCUMENTS   NGX_HTTP_S3_COMPLETE_MAX
+#define NGX_HTTP_S3_MIN_DOCUMENTS   (16 * 1024 * 1024)
 #define NGX_HTTP_S3_MIN_QUEUE       16
 #define NGX_HTTP_S3_MAX_QUEUE       65536
 #define NGX_HTTP_S3_MIN_QUEUE_SIZE  (1024 * 1024)
@@ -449,7 +449,7 @@ ngx_http_s3_check_documents(ngx_conf_t *cf, void *post, void *data)
     size_t  *memory = data;
 
     if (*memory < NGX_HTTP_S3_MIN_DOCUMENTS) {
-        return "is less than 8m: not even one list of 10,000 parts fits; "
+        return "is less than 16m: not even one large DeleteObjects fits; "
                "write \"s3_document_memory 32m;\"";
     }
 

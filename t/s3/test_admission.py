@@ -3,14 +3,18 @@ for those that wait, nobody else does, and whoever is turned away is told so."""
 
 import contextlib
 import json
+import os
 import select
+import signal
 import threading
 
 import pytest
 
 import raw
+import s3_gateway
 import s3_server
 from checks import KIB, MIB, data
+from test_attack_documents import complete, part
 from test_memory import Reader
 
 
@@ -113,6 +117,10 @@ def workers(store):
     """What they hold; looked at once a second."""
 
     return status(store)["workers"]
+
+
+def rejected(store):
+    return status(store)["requests"]["rejected"]
 
 
 def cut_off(store):
@@ -225,3 +233,193 @@ def test_slow_readers_make_room(make):
 
         for reader in readers[-5:]:
             reader.finish(body)
+
+
+def test_slow_documents_make_room(make):
+    """Lists of parts that stall, and pages of a list that nobody takes."""
+
+    store = make("s3_min_rate 16k grace=1s; s3_document_memory 16m;",
+                 PATIENT + STATUS)
+    s3 = store.client()
+    upload_id = s3.create_multipart_upload(Bucket="memory",
+                                           Key="k")["UploadId"]
+    body = complete("".join(map(part, range(1, 10001))))
+    path, query = "/memory/k", f"uploadId={upload_id}"
+
+    def again():
+        answer = raw.once(store, "POST", path, query, body=body)
+        return answer if answer.status != 503 else None
+
+    with contextlib.ExitStack() as stack:
+        conns = [stack.enter_context(raw.Connection(store))
+                 for _ in range(32)]
+
+        for conn in conns:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                conn.send(conn.head("POST", path, query, (),
+                                    [("Content-Length", len(body))])
+                          + body[:-30])
+
+        s3_server.wait_for(again, 20).is_error(400, "InvalidPart")
+
+        codes = []
+
+        for conn in conns:
+            conn.socket.settimeout(0.1)
+            with contextlib.suppress(TimeoutError):
+                codes.append(conn.answer("POST").code)
+
+        # some were told at once that there is no room, some were ended, and
+        # some are still there
+
+        assert set(codes) == {"SlowDown", "RequestTimeout"}
+        assert len(codes) < len(conns)
+
+    assert rejected(store)["slow"] == codes.count("RequestTimeout")
+
+
+def test_gateway_bodies():
+    """Bodies that a gateway keeps whole, of unknown length: they are refused
+    where there is no memory, until the slow ones are ended."""
+
+    body = data(4 * MIB)
+
+    with contextlib.ExitStack() as stack:
+        upstream = stack.enter_context(s3_gateway.UpstreamStore(workers=1))
+        gateway = stack.enter_context(s3_gateway.Gateway(
+            upstream, gateway="s3_checksums pass;", workers=1,
+            http="s3_memory 8m; s3_min_rate 16k grace=1s;", server=PATIENT))
+        gateway.client().create_bucket(Bucket="memory")
+
+        conns = [stack.enter_context(raw.Connection(gateway))
+                 for _ in range(2)]
+
+        for n, conn in enumerate(conns):
+            conn.send(conn.head("PUT", f"/memory/slow{n}", body_headers=[
+                ("Content-Length", 4 * MIB)]) + body[:1000])
+
+        def again():
+            answer = raw.once(gateway, "PUT", "/memory/new", body=body,
+                              chunked=True)
+            return answer if answer.status != 503 else None
+
+        assert s3_server.wait_for(again, 20).status == 200
+        assert raw.once(gateway, "GET", "/memory/new").body == body
+
+        conns[0].answer("PUT").is_error(400, "RequestTimeout")
+
+
+# ---- more at a time than there is room for
+
+def test_all_at_once(make):
+    """Of 300 requests each is done, or told to come again, and then all is
+    as it was."""
+
+    store = make("s3_queue 32;", "client_body_timeout 4s;" + STATUS)
+    body = data(700 * KIB)
+    assert raw.once(store, "PUT", "/memory/k", body=body).status == 200
+
+    with contextlib.ExitStack() as stack, store.watch_rss() as peak:
+        before = store.rss()
+        conns = [stack.enter_context(raw.Connection(store, timeout=60))
+                 for _ in range(300)]
+
+        for n, conn in enumerate(conns):
+            if n % 3 == 0:
+                head = conn.head("PUT", f"/memory/{n}", body_headers=[
+                    ("Content-Length", len(body))])
+                conn.send(head + body[:100 * KIB])
+            elif n % 3 == 1:
+                conn.send(conn.head("GET", "/memory/k",
+                                    payload=raw.EMPTY_SHA256))
+            else:
+                conn.send(conn.head("PUT", f"/memory/{n}", body_headers=[
+                    ("Content-Length", 5)]) + b"small")
+
+        for n, conn in enumerate(conns):
+            if n % 3 == 0:
+                with contextlib.suppress(BrokenPipeError,
+                                         ConnectionResetError):
+                    conn.send(body[100 * KIB:])
+
+        done, turned_away = [], []
+
+        for n, conn in enumerate(conns):
+            answer = conn.answer("GET" if n % 3 == 1 else "PUT")
+
+            if answer.status == 200:
+                done.append(n)
+            else:
+                answer.is_error(503, "SlowDown")
+                assert answer.headers["retry-after"]
+                turned_away.append(n)
+
+        assert peak[0] - before < 64 * MIB
+
+    assert done
+    assert sum(rejected(store)[k] for k in ("memory", "queue", "timeout")) \
+        == len(turned_away)
+
+    for n in done[:30]:
+        if n % 3 != 1:
+            assert raw.once(store, "GET", f"/memory/{n}").body \
+                == (body if n % 3 == 0 else b"small")
+
+    assert raw.once(store, "PUT", "/memory/after", body=body).status == 200
+    s3_server.wait_for(lambda: workers(store)["upload_bytes"] == 0
+                       and workers(store)["waiting_for_memory"] == 0, 10)
+
+
+def test_store_process_that_hangs(make):
+    """Everybody is told within s3_timeout, or at once where as many wait as
+    may; when it goes on, so do all."""
+
+    store = make("s3_queue 32; s3_timeout 2s;", PATIENT + STATUS)
+    assert raw.once(store, "PUT", "/memory/k", body=b"k").status == 200
+    pid, = store.manager_pids()
+
+    with contextlib.ExitStack() as stack:
+        conns = [stack.enter_context(raw.Connection(store, timeout=30))
+                 for _ in range(200)]
+        os.kill(pid, signal.SIGSTOP)
+
+        try:
+            for n, conn in enumerate(conns):
+                if n % 2:
+                    conn.send(conn.head("GET", "/memory/k",
+                                        payload=raw.EMPTY_SHA256))
+                else:
+                    conn.send(conn.head("PUT", f"/memory/{n}", body_headers=[
+                        ("Content-Length", 5)]) + b"small")
+
+            for n, conn in enumerate(conns):
+                answer = conn.answer("GET" if n % 2 else "PUT")
+                answer.is_error(503, "SlowDown")
+                assert answer.headers["retry-after"]
+
+            why = rejected(store)
+            assert why["timeout"] and why["queue"]
+            assert why["timeout"] + why["queue"] == 200
+
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def again():
+        return raw.once(store, "PUT", "/memory/k", body=b"again").status == 200
+
+    s3_server.wait_for(again, 20)
+    assert raw.once(store, "GET", "/memory/k").body == b"again"
+
+
+def test_limit_conn_is_counted(make):
+    store = make("limit_conn_zone $binary_remote_addr zone=c:1m;",
+                 PATIENT + STATUS, location="limit_conn c 1;")
+
+    with raw.Connection(store) as one:
+        one.send(one.head("PUT", "/memory/k", body_headers=[
+            ("Content-Length", 2)]) + b"a")
+        s3_server.wait_for(lambda: status(store)["requests"]["in_flight"], 10)
+
+        raw.once(store, "GET", "/memory/k").is_error(503, "SlowDown")
+        assert rejected(store)["limit"] == 1
+        assert one.raw(b"b", "PUT").status == 200
