@@ -32,6 +32,10 @@ static ngx_conf_post_t  ngx_http_s3_memory_post = {
     ngx_http_s3_check_memory
 };
 
+static ngx_conf_post_t  ngx_http_s3_documents_post = {
+    ngx_http_s3_check_documents
+};
+
 static ngx_conf_post_t  ngx_http_s3_index_cache_post = {
     ngx_http_s3_check_cache
 };
@@ -127,6 +131,20 @@ static ngx_command_t  ngx_http_s3_commands[] = {
       offsetof(ngx_http_s3_main_conf_t, memory),
       &ngx_http_s3_memory_post },
 
+    { ngx_string("s3_document_memory"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_s3_main_conf_t, document_memory),
+      &ngx_http_s3_documents_post },
+
+    { ngx_string("s3_queue"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE12,
+      ngx_http_s3_queue_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("s3_index_cache"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_size_slot,
@@ -167,6 +185,13 @@ static ngx_command_t  ngx_http_s3_commands[] = {
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_s3_loc_conf_t, timeout),
+      NULL },
+
+    { ngx_string("s3_min_rate"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_s3_min_rate_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
       NULL },
 
     { ngx_string("s3_serve"),
@@ -376,6 +401,9 @@ ngx_http_s3_create_main_conf(ngx_conf_t *cf)
     mcf->scrub_interval = NGX_CONF_UNSET;
     mcf->scrub_rate = NGX_CONF_UNSET_SIZE;
     mcf->memory = NGX_CONF_UNSET_SIZE;
+    mcf->document_memory = NGX_CONF_UNSET_SIZE;
+    mcf->queue = NGX_CONF_UNSET_UINT;
+    mcf->queue_size = NGX_CONF_UNSET_SIZE;
     mcf->index_cache = NGX_CONF_UNSET_SIZE;
 
     return mcf;
@@ -394,6 +422,9 @@ ngx_http_s3_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_conf_init_value(mcf->scrub_interval, 7 * 24 * 60 * 60);
     ngx_conf_init_size_value(mcf->scrub_rate, 8 * 1024 * 1024);
     ngx_conf_init_size_value(mcf->memory, 32 * 1024 * 1024);
+    ngx_conf_init_size_value(mcf->document_memory, 32 * 1024 * 1024);
+    ngx_conf_init_uint_value(mcf->queue, S3_CONF_QUEUE);
+    ngx_conf_init_size_value(mcf->queue_size, S3_CONF_QUEUE_SIZE);
     ngx_conf_init_size_value(mcf->index_cache, 8 * 1024 * 1024);
 
     return NGX_CONF_OK;
@@ -451,6 +482,8 @@ ngx_http_s3_create_loc_conf(ngx_conf_t *cf)
     lcf->domains = NGX_CONF_UNSET_PTR;
     lcf->clock_skew = NGX_CONF_UNSET;
     lcf->timeout = NGX_CONF_UNSET_MSEC;
+    lcf->min_rate.rate = NGX_CONF_UNSET_SIZE;
+    lcf->min_rate.grace = NGX_CONF_UNSET_MSEC;
 
     return lcf;
 }
@@ -468,6 +501,10 @@ ngx_http_s3_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_sec_value(conf->clock_skew, prev->clock_skew,
                              S3_AUTH_SKEW);
     ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 10000);
+    ngx_conf_merge_size_value(conf->min_rate.rate, prev->min_rate.rate,
+                              16 * 1024);
+    ngx_conf_merge_msec_value(conf->min_rate.grace, prev->min_rate.grace,
+                              NGX_HTTP_S3_GRACE);
 
     /* the location's own, see ngx_http_s3_merge_location() */
 

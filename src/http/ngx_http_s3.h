@@ -45,9 +45,7 @@
 #define NGX_HTTP_S3_MAX_PUT        ((uint64_t) 5 * 1024 * 1024 * 1024)
 #define NGX_HTTP_S3_MAX_XML        (64 * 1024)
 
-/* bytes of all documents that a worker is reading, is working through, or
- * sends; but for lists that are small */
-#define NGX_HTTP_S3_MAX_DOCUMENTS  (32 * 1024 * 1024)
+/* is not counted as a document */
 #define NGX_HTTP_S3_SMALL_LIST     (64 * 1024)
 
 #define NGX_HTTP_S3_REQUEST_ID     16
@@ -112,6 +110,9 @@ typedef struct {
     time_t                        scrub_interval;   /* 0: off */
     size_t                        scrub_rate;
     size_t                        memory;
+    size_t                        document_memory;
+    ngx_uint_t                    queue;
+    size_t                        queue_size;
     size_t                        index_cache;
 } ngx_http_s3_main_conf_t;
 
@@ -120,6 +121,17 @@ typedef struct {
     ngx_array_t                   mounts;       /* ngx_str_t, "/storage/" */
     ngx_uint_t                    serves;       /* some location does */
 } ngx_http_s3_srv_conf_t;
+
+
+/* s3_min_rate: what a client must send or take while others wait for memory
+ * that it holds */
+
+#define NGX_HTTP_S3_GRACE  10000              /* ms */
+
+typedef struct {
+    size_t                        rate;       /* bytes a second; 0: off */
+    ngx_msec_t                    grace;
+} ngx_http_s3_min_rate_t;
 
 
 /* the other S3 of a gateway */
@@ -163,6 +175,7 @@ typedef struct {
     ngx_array_t                  *domains;    /* ngx_str_t, lower case */
     time_t                        clock_skew;
     ngx_msec_t                    timeout;
+    ngx_http_s3_min_rate_t        min_rate;
 
     ngx_array_t                  *error_pages;  /* core's, as merged */
     ngx_uint_t                    no_pages;     /* and inherited: not used */
@@ -197,6 +210,39 @@ typedef ngx_int_t (*ngx_http_s3_answer_pt)(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, int status);
 
 
+/* why a request was turned away, as s3_status tells it */
+
+#define NGX_HTTP_S3_REASONS(_)                                               \
+    _(AUTH, "auth")            /* no good signature */                       \
+    _(TIME, "time")            /* of another time */                         \
+    _(INVALID, "invalid")      /* no operation */                            \
+    _(MEMORY, "memory")        /* none in time, or none at all */            \
+    _(QUEUE, "queue")          /* it is full */                              \
+    _(TIMEOUT, "timeout")      /* s3_timeout */                              \
+    _(SLOW, "slow")            /* s3_min_rate */                             \
+    _(LIMIT, "limit")          /* nginx's: limit_req, limit_conn */
+
+#define NGX_HTTP_S3_REASON_ENUM(name, text)  NGX_HTTP_S3_REASON_##name,
+
+typedef enum {
+    NGX_HTTP_S3_REASONS(NGX_HTTP_S3_REASON_ENUM)
+    NGX_HTTP_S3_REASON_LAST
+} ngx_http_s3_reason_e;
+
+
+/* ngx_http_s3_pace.c */
+
+typedef struct {
+    ngx_msec_t                    since;
+    ngx_msec_t                    total;      /* waited */
+    ngx_msec_t                    ms[2];
+    off_t                         bytes[2];
+    off_t                         taken;      /* of an answer, when looked at */
+    unsigned                      waiting:1;  /* for the client, since then */
+    unsigned                      sending:1;
+} ngx_http_s3_pace_t;
+
+
 struct ngx_http_s3_ctx_s {
     ngx_http_request_t           *request;
 
@@ -210,6 +256,7 @@ struct ngx_http_s3_ctx_s {
     ngx_uint_t                    nreal;
     s3_auth_t                     auth;
     s3_failure_t                  fail;
+    ngx_uint_t                    reason;     /* ..._reason_e + 1; 0: none */
 
     /* what the store does for us */
     ngx_event_t                   timer;
@@ -219,6 +266,10 @@ struct ngx_http_s3_ctx_s {
     s3_upload_t                  *upload;
     s3_download_t                *download;
     ngx_uint_t                    attempts;
+
+    ngx_http_s3_pace_t            pace;       /* the client's */
+    ngx_queue_t                   holding;    /* of those with memory that is
+                                                 not a store's */
 
     /* a body coming in */
     ngx_http_s3_payload_t        *payload;
@@ -270,6 +321,7 @@ struct ngx_http_s3_ctx_s {
     unsigned                      own:1;      /* the answer is ours */
     unsigned                      calling:1;
     unsigned                      asked:1;    /* a piece is on its way */
+    unsigned                      too_slow:1; /* is ended for it */
     unsigned                      whole:1;    /* checksums in headers are not
                                                  the body's, but those of an
                                                  object made of parts */
@@ -294,11 +346,15 @@ char *ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* The location's name is what is stripped: NGX_CONF_OK, or the complaint. */
 char *ngx_http_s3_mount(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *lcf);
 char *ngx_http_s3_check_memory(ngx_conf_t *cf, void *post, void *data);
+char *ngx_http_s3_check_documents(ngx_conf_t *cf, void *post, void *data);
+char *ngx_http_s3_queue_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_s3_check_cache(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_s3_check_disk_timeout(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_s3_abort_uploads_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_s3_scrub_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_s3_min_rate_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_s3_check_region(ngx_conf_t *cf, void *post, void *data);
 /* The store of that name, or NULL. */
 ngx_http_s3_store_t *ngx_http_s3_find_store(ngx_conf_t *cf, ngx_str_t *name);
@@ -470,6 +526,20 @@ void ngx_http_s3_result(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 ngx_int_t ngx_http_s3_failed(ngx_http_s3_ctx_t *ctx, int status);
 
 
+/*
+ * ngx_http_s3_pace.c: s3_min_rate.
+ *
+ * wait: the client is what is waited for from now on, if it was not before.
+ * came: it is no longer, and so many bytes of it are there.  sent: the same of
+ * an answer, whose bytes are looked up; the first call is the beginning.
+ * slow: as s3_slow_pt, bytes a second, or -1: it is not slow.
+ */
+void ngx_http_s3_pace_wait(ngx_http_s3_ctx_t *ctx);
+void ngx_http_s3_pace_came(ngx_http_s3_ctx_t *ctx, off_t bytes);
+void ngx_http_s3_pace_sent(ngx_http_s3_ctx_t *ctx);
+int64_t ngx_http_s3_pace_slow(ngx_http_s3_ctx_t *ctx);
+
+
 /* ngx_http_s3_error.c */
 
 /*
@@ -486,6 +556,11 @@ ngx_uint_t ngx_http_s3_writable(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx);
 /* The S3 error of what the store said, noted in ctx->fail. */
 s3_error_e ngx_http_s3_store_error(ngx_http_s3_ctx_t *ctx, int status);
+/* SlowDown, noted likewise, and why. */
+s3_error_e ngx_http_s3_turn_away(ngx_http_s3_ctx_t *ctx,
+    ngx_http_s3_reason_e reason);
+/* RequestTimeout of a client that is, noted likewise: the connection ends. */
+s3_error_e ngx_http_s3_too_slow(ngx_http_s3_ctx_t *ctx);
 /* The same for a body; b->error is set. */
 s3_error_e ngx_http_s3_body_error(ngx_http_s3_ctx_t *ctx, s3_body_t *b);
 /*
@@ -605,7 +680,7 @@ void ngx_http_s3_receive(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
  * max bytes, verifies its checksums and signatures, and calls read(), which
  * finds it in ctx->document (NULL: it is empty) and returns what
  * ngx_http_s3_result() takes.  Memory grows with what has come, and past
- * NGX_HTTP_S3_MAX_DOCUMENTS the answer is 503 SlowDown.
+ * s3_document_memory the answer is 503 SlowDown.
  */
 ngx_int_t ngx_http_s3_read_document(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, size_t max, ngx_http_s3_document_pt read);

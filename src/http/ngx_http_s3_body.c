@@ -17,6 +17,7 @@
 #define NGX_HTTP_S3_FILE_BUFFER      65536
 #define NGX_HTTP_S3_DOCUMENT_FIRST   4096
 #define NGX_HTTP_S3_DOCUMENT_BUFFER  65536
+#define NGX_HTTP_S3_JUDGE_AGAIN      100     /* ms */
 
 
 static s3_error_e ngx_http_s3_payload_form(ngx_http_request_t *r,
@@ -27,6 +28,8 @@ static s3_error_e ngx_http_s3_payload_length(ngx_http_request_t *r,
 static s3_error_e ngx_http_s3_payload_checksum(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, s3_body_conf_t *conf);
 static void ngx_http_s3_receive_handler(ngx_http_request_t *r);
+static void ngx_http_s3_receive_came(ngx_http_request_t *r,
+    ngx_http_s3_ctx_t *ctx);
 static void ngx_http_s3_receive_event(ngx_http_request_t *r);
 static ngx_int_t ngx_http_s3_receive_buf(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, ngx_buf_t *b);
@@ -39,12 +42,15 @@ static size_t ngx_http_s3_document_sink(ngx_http_s3_ctx_t *ctx,
 static size_t ngx_http_s3_document_room(ngx_http_s3_ctx_t *ctx);
 static s3_error_e ngx_http_s3_reserve(ngx_http_s3_ctx_t *ctx, size_t size,
     size_t *used, size_t max);
+static void ngx_http_s3_reserve_judge(size_t *used, size_t size);
 static void ngx_http_s3_reserve_cleanup(void *data);
 
 
-/* of this worker */
-static size_t  ngx_http_s3_documents;
-static size_t  ngx_http_s3_bodies;
+/* of this worker; who holds some of it, the oldest first */
+static size_t       ngx_http_s3_documents;
+static size_t       ngx_http_s3_bodies;
+static ngx_queue_t  ngx_http_s3_holding;
+static ngx_msec_t   ngx_http_s3_judged;
 
 
 ngx_uint_t
@@ -409,10 +415,27 @@ ngx_http_s3_receive_handler(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_s3_module);
 
+    ngx_http_s3_receive_came(r, ctx);
+    ngx_http_s3_receive_run(r, ctx);
+}
+
+
+static void
+ngx_http_s3_receive_came(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
+{
+    off_t         bytes;
+    ngx_chain_t  *cl;
+
     ctx->in = r->request_body->bufs;
     r->request_body->bufs = NULL;
 
-    ngx_http_s3_receive_run(r, ctx);
+    bytes = 0;
+
+    for (cl = ctx->in; cl; cl = cl->next) {
+        bytes += ngx_buf_size(cl->buf);
+    }
+
+    ngx_http_s3_pace_came(ctx, bytes);
 }
 
 
@@ -436,6 +459,13 @@ ngx_http_s3_receive_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     ngx_http_s3_loc_conf_t  *lcf;
 
     c = r->connection;
+
+    if (ctx->too_slow) {
+
+        /* the timer ends it, whatever comes now */
+
+        return;
+    }
 
     for ( ;; ) {
 
@@ -489,10 +519,10 @@ ngx_http_s3_receive_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
             return;
         }
 
-        ctx->in = r->request_body->bufs;
-        r->request_body->bufs = NULL;
+        ngx_http_s3_receive_came(r, ctx);
 
         if (ctx->in == NULL && r->reading_body) {
+            ngx_http_s3_pace_wait(ctx);
             r->read_event_handler = ngx_http_s3_receive_event;
             return;
         }
@@ -714,8 +744,12 @@ ngx_http_s3_read_whole(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
 s3_error_e
 ngx_http_s3_document_reserve(ngx_http_s3_ctx_t *ctx, size_t size)
 {
+    ngx_http_s3_main_conf_t  *mcf;
+
+    mcf = ngx_http_get_module_main_conf(ctx->request, ngx_http_s3_module);
+
     return ngx_http_s3_reserve(ctx, size, &ngx_http_s3_documents,
-                               NGX_HTTP_S3_MAX_DOCUMENTS);
+                               mcf->document_memory);
 }
 
 
@@ -737,7 +771,9 @@ ngx_http_s3_reserve(ngx_http_s3_ctx_t *ctx, size_t size, size_t *used,
     ngx_pool_cleanup_t  *cln;
 
     if (*used + size > max) {
-        return s3_fail(&ctx->fail, S3_ERR_SLOW_DOWN, NULL);
+        ngx_http_s3_reserve_judge(used, *used + size - max);
+
+        return ngx_http_s3_turn_away(ctx, NGX_HTTP_S3_REASON_MEMORY);
     }
 
     if (ctx->document_size == 0 && ctx->body_size == 0) {
@@ -749,6 +785,12 @@ ngx_http_s3_reserve(ngx_http_s3_ctx_t *ctx, size_t size, size_t *used,
 
         cln->handler = ngx_http_s3_reserve_cleanup;
         cln->data = ctx;
+
+        if (ngx_http_s3_holding.next == NULL) {
+            ngx_queue_init(&ngx_http_s3_holding);
+        }
+
+        ngx_queue_insert_tail(&ngx_http_s3_holding, &ctx->holding);
     }
 
     *used += size;
@@ -761,6 +803,59 @@ ngx_http_s3_reserve(ngx_http_s3_ctx_t *ctx, size_t size, size_t *used,
     }
 
     return S3_OK;
+}
+
+
+/*
+ * Nobody waits for this memory, but somebody was just refused: slow clients
+ * that have so much of it are ended, from the timer, and who comes again finds
+ * it.
+ */
+
+static void
+ngx_http_s3_reserve_judge(size_t *used, size_t size)
+{
+    size_t              n;
+    ngx_queue_t        *q;
+    ngx_http_s3_ctx_t  *ctx;
+
+    if (ngx_http_s3_holding.next == NULL
+        || ngx_current_msec - ngx_http_s3_judged < NGX_HTTP_S3_JUDGE_AGAIN)
+    {
+        return;
+    }
+
+    ngx_http_s3_judged = ngx_current_msec;
+
+    for (q = ngx_queue_head(&ngx_http_s3_holding);
+         q != ngx_queue_sentinel(&ngx_http_s3_holding);
+         q = ngx_queue_next(q))
+    {
+        ctx = ngx_queue_data(q, ngx_http_s3_ctx_t, holding);
+
+        n = (used == &ngx_http_s3_bodies) ? ctx->body_size
+                                          : ctx->document_size;
+
+        if (n == 0
+            || (!ctx->too_slow && ngx_http_s3_pace_slow(ctx) < 0))
+        {
+            continue;
+        }
+
+        if (!ctx->too_slow) {
+            ctx->too_slow = 1;
+
+            if (ngx_http_s3_wait(ctx->request, ctx, 1) != NGX_OK) {
+                continue;
+            }
+        }
+
+        if (n >= size) {
+            return;
+        }
+
+        size -= n;
+    }
 }
 
 
@@ -893,6 +988,8 @@ static void
 ngx_http_s3_reserve_cleanup(void *data)
 {
     ngx_http_s3_ctx_t  *ctx = data;
+
+    ngx_queue_remove(&ctx->holding);
 
     ngx_http_s3_documents -= ctx->document_size;
     ngx_http_s3_bodies -= ctx->body_size;

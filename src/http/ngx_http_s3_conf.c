@@ -13,6 +13,12 @@
 #define NGX_HTTP_S3_RUNTIME_PATH    "s3/run"
 #define NGX_HTTP_S3_STATE_PATH      "s3/state"
 #define NGX_HTTP_S3_MIN_MEMORY      (4 * 1024 * 1024)
+#define NGX_HTTP_S3_MIN_DOCUMENTS   (16 * 1024 * 1024)
+#define NGX_HTTP_S3_MIN_QUEUE       16
+#define NGX_HTTP_S3_MAX_QUEUE       65536
+#define NGX_HTTP_S3_MIN_QUEUE_SIZE  (1024 * 1024)
+#define NGX_HTTP_S3_MAX_QUEUE_SIZE  (1024 * 1024 * 1024)
+#define NGX_HTTP_S3_MAX_MIN_RATE    (16 * 1024 * 1024)
 #define NGX_HTTP_S3_MIN_CACHE       (512 * 1024)
 
 
@@ -438,6 +444,81 @@ ngx_http_s3_check_memory(ngx_conf_t *cf, void *post, void *data)
 
 
 char *
+ngx_http_s3_check_documents(ngx_conf_t *cf, void *post, void *data)
+{
+    size_t  *memory = data;
+
+    if (*memory < NGX_HTTP_S3_MIN_DOCUMENTS) {
+        return "is less than 16m: not even one large DeleteObjects fits; "
+               "write \"s3_document_memory 32m;\"";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* s3_queue number [size=size] */
+
+char *
+ngx_http_s3_queue_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_s3_main_conf_t  *mcf = conf;
+
+    ssize_t                   size;
+    ngx_int_t                 n;
+    ngx_str_t                *value, s;
+
+    if (mcf->queue != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    n = ngx_atoi(value[1].data, value[1].len);
+
+    if (n == NGX_ERROR || n < NGX_HTTP_S3_MIN_QUEUE
+        || n > NGX_HTTP_S3_MAX_QUEUE)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid number \"%V\"; write \"s3_queue 4096;\", "
+                           "16 to 65536", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->queue = n;
+
+    if (cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strncmp(value[2].data, "size=", 5) != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\"; write \"size=SIZE\"",
+                           &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    s.data = value[2].data + 5;
+    s.len = value[2].len - 5;
+
+    size = ngx_parse_size(&s);
+
+    if (size == NGX_ERROR || size < NGX_HTTP_S3_MIN_QUEUE_SIZE
+        || size > NGX_HTTP_S3_MAX_QUEUE_SIZE)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\"; write a size such as "
+                           "\"size=16m\", 1m to 1g", &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->queue_size = size;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
 ngx_http_s3_check_cache(ngx_conf_t *cf, void *post, void *data)
 {
     size_t  *cache = data;
@@ -553,6 +634,82 @@ ngx_http_s3_check_disk_timeout(ngx_conf_t *cf, void *post, void *data)
         return "is 0: every disk would be late; write "
                "\"s3_disk_timeout 2s;\"";
     }
+
+    return NGX_CONF_OK;
+}
+
+
+/* s3_min_rate off | rate [grace=time] */
+
+char *
+ngx_http_s3_min_rate_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_s3_loc_conf_t  *lcf = conf;
+
+    ssize_t                  rate;
+    ngx_int_t                grace;
+    ngx_str_t               *value, s;
+
+    if (lcf->min_rate.rate != NGX_CONF_UNSET_SIZE) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    /* both or none of them is inherited */
+
+    lcf->min_rate.grace = NGX_HTTP_S3_GRACE;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+
+        if (cf->args->nelts > 2) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"s3_min_rate off\" takes no \"%V\"",
+                               &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        lcf->min_rate.rate = 0;
+
+        return NGX_CONF_OK;
+    }
+
+    rate = ngx_parse_size(&value[1]);
+
+    if (rate == NGX_ERROR || rate < 1 || rate > NGX_HTTP_S3_MAX_MIN_RATE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid rate \"%V\"; write bytes a second such "
+                           "as \"s3_min_rate 16k;\", 1 to 16m, or "
+                           "\"s3_min_rate off;\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    lcf->min_rate.rate = rate;
+
+    if (cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strncmp(value[2].data, "grace=", 6) != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\"; write \"grace=TIME\"",
+                           &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    s.data = value[2].data + 6;
+    s.len = value[2].len - 6;
+
+    grace = ngx_parse_time(&s, 0);
+
+    if (grace == NGX_ERROR || grace < 1000 || grace > 3600000) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\"; write a time such as "
+                           "\"grace=10s\", 1s to 1h", &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    lcf->min_rate.grace = grace;
 
     return NGX_CONF_OK;
 }
@@ -995,6 +1152,8 @@ ngx_http_s3_init_store(ngx_conf_t *cf, ngx_http_s3_main_conf_t *mcf,
     conf->scrub_interval = mcf->scrub_interval;
     conf->scrub_rate = mcf->scrub_rate;
     conf->memory = mcf->memory;
+    conf->queue = mcf->queue;
+    conf->queue_size = mcf->queue_size;
     conf->cache = mcf->index_cache;
 
     return NGX_OK;

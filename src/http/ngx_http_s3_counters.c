@@ -23,6 +23,7 @@ static ngx_int_t ngx_http_s3_counters_init(ngx_shm_zone_t *zone, void *data);
 static void ngx_http_s3_count_done(void *data);
 static void ngx_http_s3_count_refusal(ngx_http_s3_count_table_t *table,
     ngx_http_s3_ctx_t *ctx);
+static ngx_uint_t ngx_http_s3_count_unauthorized(ngx_http_s3_ctx_t *ctx);
 static void ngx_http_s3_count_time(ngx_http_s3_histogram_t *h,
     ngx_msec_t ms);
 static ngx_msec_t ngx_http_s3_count_elapsed(ngx_http_request_t *r);
@@ -30,6 +31,7 @@ static ngx_uint_t ngx_http_s3_worker_lives(ngx_atomic_uint_t pid);
 static void ngx_http_s3_count_event(ngx_event_t *ev);
 
 
+#define NGX_HTTP_S3_REASON_TEXT(name, text)  text,
 #define NGX_HTTP_S3_NUMBER(n)           n,
 #define NGX_HTTP_S3_BUCKET(ms, text)    ms,
 #define NGX_HTTP_S3_SECONDS(ms, text)   text,
@@ -44,6 +46,11 @@ const ngx_uint_t  ngx_http_s3_buckets[NGX_HTTP_S3_NBUCKETS] = {
 
 const char *const  ngx_http_s3_bucket_texts[NGX_HTTP_S3_NBUCKETS] = {
     NGX_HTTP_S3_BUCKETS(NGX_HTTP_S3_SECONDS)
+};
+
+
+const char *const  ngx_http_s3_reasons[NGX_HTTP_S3_NREASONS] = {
+    NGX_HTTP_S3_REASONS(NGX_HTTP_S3_REASON_TEXT)
 };
 
 
@@ -382,21 +389,38 @@ ngx_http_s3_count(ngx_http_request_t *r)
 }
 
 
-/* why nobody's operation came to be */
+/* why it was turned away, if that is what it was */
 
 static void
 ngx_http_s3_count_refusal(ngx_http_s3_count_table_t *table,
     ngx_http_s3_ctx_t *ctx)
 {
-    if (ctx->authorized) {
-        return;
+    ngx_uint_t  reason;
+
+    reason = NGX_HTTP_S3_REASON_LAST;
+
+    if (ctx->reason) {
+        reason = ctx->reason - 1;
+
+    } else if (!ctx->authorized) {
+        reason = ngx_http_s3_count_unauthorized(ctx);
     }
 
+    if (reason != NGX_HTTP_S3_REASON_LAST) {
+        (void) ngx_atomic_fetch_add(&table->rejected[reason], 1);
+    }
+}
+
+
+/* nobody's operation came to be */
+
+static ngx_uint_t
+ngx_http_s3_count_unauthorized(ngx_http_s3_ctx_t *ctx)
+{
     switch (ctx->fail.error) {
 
     case S3_ERR_REQUEST_TIME_TOO_SKEWED:
-        (void) ngx_atomic_fetch_add(&table->rejected_time, 1);
-        return;
+        return NGX_HTTP_S3_REASON_TIME;
 
     case S3_ERR_ACCESS_DENIED:
     case S3_ERR_AUTHORIZATION_HEADER_MALFORMED:
@@ -407,13 +431,11 @@ ngx_http_s3_count_refusal(ngx_http_s3_count_table_t *table,
     case S3_ERR_MISSING_SECURITY_HEADER:
     case S3_ERR_SIGNATURE_DOES_NOT_MATCH:
     case S3_ERR_UNSUPPORTED_SIGNATURE:
-        (void) ngx_atomic_fetch_add(&table->rejected_auth, 1);
-        return;
+        return NGX_HTTP_S3_REASON_AUTH;
 
     default:
-        if (ctx->operation == NULL) {
-            (void) ngx_atomic_fetch_add(&table->rejected_invalid, 1);
-        }
+        return ctx->operation == NULL ? NGX_HTTP_S3_REASON_INVALID
+                                      : NGX_HTTP_S3_REASON_LAST;
     }
 }
 

@@ -327,6 +327,8 @@ ngx_http_s3_store_error(ngx_http_s3_ctx_t *ctx, int status)
                        "Too many disks are missing.");
 
     case S3_STORE_BUSY:
+        return ngx_http_s3_turn_away(ctx, NGX_HTTP_S3_REASON_QUEUE);
+
     case S3_STORE_SHARDS_MISSING:
     case S3_STORE_UNKNOWN:
     case S3_STORE_UNDECIDED:
@@ -336,12 +338,44 @@ ngx_http_s3_store_error(ngx_http_s3_ctx_t *ctx, int status)
         return s3_fail(&ctx->fail, S3_ERR_SERVICE_UNAVAILABLE,
                        "The disks are full.");
 
+    case S3_STORE_TOO_SLOW:
+        return ngx_http_s3_too_slow(ctx);
+
     default:
         ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0,
                       "store: %s", s3_store_status_text(status));
 
         return s3_fail(&ctx->fail, S3_ERR_INTERNAL_ERROR, NULL);
     }
+}
+
+
+s3_error_e
+ngx_http_s3_turn_away(ngx_http_s3_ctx_t *ctx, ngx_http_s3_reason_e reason)
+{
+    ctx->reason = reason + 1;
+
+    return s3_fail(&ctx->fail, S3_ERR_SLOW_DOWN, NULL);
+}
+
+
+s3_error_e
+ngx_http_s3_too_slow(ngx_http_s3_ctx_t *ctx)
+{
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    /* the rest of its body is not waited for either */
+
+    r->keepalive = 0;
+    r->lingering_close = 1;
+
+    ctx->reason = NGX_HTTP_S3_REASON_SLOW + 1;
+
+    return s3_fail(&ctx->fail, S3_ERR_REQUEST_TIMEOUT,
+                   "Your connection is too slow, and others waited for the "
+                   "memory that the request held. Please try again.");
 }
 
 
@@ -362,6 +396,7 @@ ngx_http_s3_body_error(ngx_http_s3_ctx_t *ctx, s3_body_t *b)
 void
 ngx_http_s3_end_failed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 {
+    ngx_uint_t         level;
     ngx_connection_t  *c;
 
     c = r->connection;
@@ -381,7 +416,10 @@ ngx_http_s3_end_failed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     /* the client must see that the body is short */
 
-    ngx_log_error(NGX_LOG_ERR, c->log, 0,
+    level = (ctx->fail.error == S3_ERR_REQUEST_TIMEOUT) ? NGX_LOG_INFO
+                                                        : NGX_LOG_ERR;
+
+    ngx_log_error(level, c->log, 0,
                   "s3 %V after the header was sent, closing the connection",
                   &s3_error(ctx->fail.error)->code);
 

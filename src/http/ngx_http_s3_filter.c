@@ -102,6 +102,10 @@ ngx_http_s3_filter_header(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
             (void) s3_fail(&ctx->fail, s3_error_by_status(status), NULL);
         }
 
+        if (ctx->fail.error == S3_ERR_SLOW_DOWN && !ctx->authorized) {
+            ctx->reason = NGX_HTTP_S3_REASON_LIMIT + 1;
+        }
+
         if (ngx_http_s3_filter_error(r, ctx) != NGX_OK) {
             return NGX_ERROR;
         }

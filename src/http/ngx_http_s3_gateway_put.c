@@ -90,6 +90,7 @@ ngx_http_s3_gateway_put_body(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
     /* there was no memory, and is no need of it */
 
     ctx->fail.error = S3_OK;
+    ctx->reason = 0;
 
     if (gw->emulate && ctx->operation->id == S3_OP_PUT_OBJECT) {
         gw->record = 1;

@@ -58,6 +58,7 @@ static ngx_int_t ngx_http_s3_get_inline(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, s3_object_t *object);
 static void ngx_http_s3_get_piece(s3_download_t *download, void *data,
     s3_download_event_e event, int status, const uint8_t *p, size_t len);
+static int64_t ngx_http_s3_get_slow(void *data);
 static void ngx_http_s3_get_failed(ngx_http_request_t *r,
     ngx_http_s3_ctx_t *ctx, int status);
 static ngx_int_t ngx_http_s3_get_send(ngx_http_request_t *r,
@@ -264,6 +265,8 @@ ngx_http_s3_get_answer(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     if (ctx->download == NULL) {
         return ngx_http_s3_failed(ctx, S3_STORE_BUSY);
     }
+
+    s3_download_slow(ctx->download, ngx_http_s3_get_slow);
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
 
@@ -677,6 +680,13 @@ ngx_http_s3_get_piece(s3_download_t *download, void *data,
 }
 
 
+static int64_t
+ngx_http_s3_get_slow(void *data)
+{
+    return ngx_http_s3_pace_slow(data);
+}
+
+
 static void
 ngx_http_s3_get_failed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     int status)
@@ -859,6 +869,8 @@ ngx_http_s3_get_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
                 ngx_del_timer(wev);
             }
 
+            ngx_http_s3_pace_came(ctx, 0);
+
             lcf = ngx_http_get_module_loc_conf(r, ngx_http_s3_module);
 
             (void) ngx_http_s3_wait(r, ctx, lcf->timeout);
@@ -879,6 +891,9 @@ ngx_http_s3_get_run(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
     if (!wev->delayed) {
         ngx_add_timer(wev, clcf->send_timeout);
     }
+
+    ngx_http_s3_pace_sent(ctx);
+    ngx_http_s3_pace_wait(ctx);
 
     if (ngx_handle_write_event(wev, clcf->send_lowat) != NGX_OK) {
         ngx_http_finalize_request(r, NGX_ERROR);

@@ -19,6 +19,7 @@
 
 static void ngx_http_s3_upload_event(s3_upload_t *upload, void *data,
     s3_upload_event_e event, int status);
+static int64_t ngx_http_s3_upload_slow(void *data);
 static void ngx_http_s3_upload_digest(void *ctx, const void *p, size_t len);
 static void ngx_http_s3_upload_digest_free(void *ctx);
 static size_t ngx_http_s3_upload_sink(ngx_http_s3_ctx_t *ctx, const u_char *p,
@@ -97,6 +98,10 @@ ngx_http_s3_upload_body(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         return ngx_http_s3_failed(ctx, S3_STORE_BUSY);
     }
 
+    if (ctx->copy == NULL) {
+        s3_upload_slow(ctx->upload, ngx_http_s3_upload_slow);
+    }
+
     /*
      * Memory is waited for as long as a slow client would be: to read its
      * body later is as good as 503, and cheaper for both.
@@ -169,6 +174,13 @@ ngx_http_s3_upload_event(s3_upload_t *upload, void *data,
     }
 
     ngx_http_run_posted_requests(c);
+}
+
+
+static int64_t
+ngx_http_s3_upload_slow(void *data)
+{
+    return ngx_http_s3_pace_slow(data);
 }
 
 

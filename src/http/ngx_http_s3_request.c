@@ -968,10 +968,26 @@ ngx_http_s3_wait_handler(ngx_event_t *ev)
 
     ngx_http_set_log_request(c->log, r);
 
-    ngx_log_error(NGX_LOG_ERR, c->log, 0,
-                  "the store did not answer within its time");
+    if (ctx->too_slow) {
+        (void) ngx_http_s3_too_slow(ctx);
+        ngx_http_s3_result(r, ctx, NGX_DECLINED);
+        return;
+    }
 
-    (void) s3_fail(&ctx->fail, S3_ERR_SLOW_DOWN, NULL);
+    if ((ctx->upload && s3_upload_waits(ctx->upload))
+        || (ctx->download && s3_download_waits(ctx->download)))
+    {
+        ngx_log_error(NGX_LOG_WARN, c->log, 0,
+                      "others hold all of s3_memory for too long");
+
+        (void) ngx_http_s3_turn_away(ctx, NGX_HTTP_S3_REASON_MEMORY);
+
+    } else {
+        ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                      "the store did not answer within its time");
+
+        (void) ngx_http_s3_turn_away(ctx, NGX_HTTP_S3_REASON_TIMEOUT);
+    }
 
     ngx_http_s3_result(r, ctx, NGX_DECLINED);
 }

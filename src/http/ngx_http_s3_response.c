@@ -92,6 +92,13 @@ ngx_http_s3_send_document(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx,
         return rc;
     }
 
+    /* nginx sends it, and waits for the client, until the request is freed */
+
+    if (ctx->document_size) {
+        ngx_http_s3_pace_sent(ctx);
+        ngx_http_s3_pace_wait(ctx);
+    }
+
     return ngx_http_output_filter(r, out);
 }
 

@@ -31,6 +31,8 @@
     _(405) _(408) _(409) _(411) _(412) _(413) _(414) _(416) _(429) _(499)    \
     _(500) _(501) _(502) _(503) _(504)
 
+#define NGX_HTTP_S3_NREASONS   NGX_HTTP_S3_REASON_LAST
+
 #define NGX_HTTP_S3_ONE(...)   + 1
 #define NGX_HTTP_S3_NBUCKETS   (0 NGX_HTTP_S3_BUCKETS(NGX_HTTP_S3_ONE))
 #define NGX_HTTP_S3_NSTATUSES  (0 NGX_HTTP_S3_STATUSES(NGX_HTTP_S3_ONE))
@@ -72,9 +74,7 @@ typedef struct {
 
 typedef struct {
     time_t                          started;
-    ngx_atomic_t                    rejected_auth;
-    ngx_atomic_t                    rejected_time;
-    ngx_atomic_t                    rejected_invalid;
+    ngx_atomic_t                    rejected[NGX_HTTP_S3_NREASONS];
     ngx_http_s3_operation_count_t   operations[S3_OP_LAST];  /* S3_OP_NONE:
                                                                 not known */
     ngx_http_s3_worker_count_t      workers[NGX_HTTP_S3_COUNTED_WORKERS];
@@ -156,6 +156,9 @@ extern const ngx_uint_t  ngx_http_s3_statuses[NGX_HTTP_S3_NSTATUSES + 1];
 extern const ngx_uint_t  ngx_http_s3_buckets[NGX_HTTP_S3_NBUCKETS];
 extern const char *const
     ngx_http_s3_bucket_texts[NGX_HTTP_S3_NBUCKETS];
+
+extern const char *const
+    ngx_http_s3_reasons[NGX_HTTP_S3_NREASONS];
 
 ngx_atomic_uint_t ngx_http_s3_count_requests(
     ngx_http_s3_operation_count_t *oc);

@@ -191,10 +191,14 @@ ngx_http_s3_json_requests(ngx_http_s3_text_t *t, ngx_http_s3_subject_t *s)
     }
 
     ngx_http_s3_text(t, "\"requests\":{\"in_flight\":%uA,"
-                     "\"rejected\":{\"auth\":%uA,\"time\":%uA,"
-                     "\"invalid\":%uA},\"operations\":{",
-                     s->load.in_flight, s->table->rejected_auth,
-                     s->table->rejected_time, s->table->rejected_invalid);
+                     "\"rejected\":{", s->load.in_flight);
+
+    for (i = 0; i < NGX_HTTP_S3_NREASONS; i++) {
+        ngx_http_s3_text(t, "%s\"%s\":%uA", i ? "," : "",
+                         ngx_http_s3_reasons[i], s->table->rejected[i]);
+    }
+
+    ngx_http_s3_text(t, "},\"operations\":{");
 
     comma = 0;
 

@@ -380,9 +380,9 @@ ngx_http_s3_minio_requests(ngx_http_s3_text_t *t,
 
         waiting += s->load.waiting;
         in_flight += s->load.in_flight;
-        auth += s->table->rejected_auth;
-        skew += s->table->rejected_time;
-        invalid += s->table->rejected_invalid;
+        auth += s->table->rejected[NGX_HTTP_S3_REASON_AUTH];
+        skew += s->table->rejected[NGX_HTTP_S3_REASON_TIME];
+        invalid += s->table->rejected[NGX_HTTP_S3_REASON_INVALID];
 
         for (k = 0; k < S3_OP_LAST; k++) {
             received += s->table->operations[k].received;

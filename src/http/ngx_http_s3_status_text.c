@@ -459,19 +459,19 @@ ngx_http_s3_text_requests(ngx_http_s3_text_t *t,
     }
 
     ngx_http_s3_text_family(t, "s3_requests_rejected_total", "counter",
-                            "Requests that no operation came of");
+                            "Requests that were turned away");
 
     for (i = 0; i < n; i++) {
         s = &subjects[i];
 
-        if (s->table) {
-            ngx_http_s3_text(t,
-                "s3_requests_rejected_total{%V,reason=\"auth\"} %uA\n"
-                "s3_requests_rejected_total{%V,reason=\"time\"} %uA\n"
-                "s3_requests_rejected_total{%V,reason=\"invalid\"} %uA\n",
-                &s->labels, s->table->rejected_auth,
-                &s->labels, s->table->rejected_time,
-                &s->labels, s->table->rejected_invalid);
+        if (s->table == NULL) {
+            continue;
+        }
+
+        for (k = 0; k < NGX_HTTP_S3_NREASONS; k++) {
+            ngx_http_s3_text(t, "s3_requests_rejected_total{%V,"
+                             "reason=\"%s\"} %uA\n", &s->labels,
+                             ngx_http_s3_reasons[k], s->table->rejected[k]);
         }
     }
 

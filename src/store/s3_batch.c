@@ -71,7 +71,9 @@ s3_commit_queue(s3_process_t *p, s3_question_t *q)
         return;
     }
 
-    if (p->queued >= S3_QUEUE_MAX || p->queued_bytes > S3_QUEUE_BYTES) {
+    if (p->queued >= S3_CONF_QUEUES * s3_conf_queue(&p->conf)
+        || p->queued_bytes > S3_CONF_QUEUES * s3_conf_queue_size(&p->conf))
+    {
         s3_question_answer(q, S3_STORE_BUSY, NULL, 0);
         return;
     }

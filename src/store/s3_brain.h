@@ -54,8 +54,6 @@ enum {
 
 #define S3_BATCH_MAX          256
 #define S3_BATCH_BYTES        (4 * 1024 * 1024)
-#define S3_QUEUE_MAX          16384
-#define S3_QUEUE_BYTES        (64 * 1024 * 1024)
 #define S3_SESSION_GRACE      30000        /* ms workers have to come back */
 #define S3_HISTORY            1000000      /* batches kept for laggards */
 #define S3_DAMAGE_MAX         1024

@@ -52,6 +52,7 @@
 #define S3_RECV_KEPT        (256 * 1024)
 #define S3_RECV_ROUNDS      16
 #define S3_RUN_ROUNDS       8
+#define S3_RUN_EVENTS       4096
 #define S3_COMPUTE_QUEUE    65536
 
 
@@ -105,6 +106,7 @@ s3_client_create(const s3_conf_t *conf)
     s3_link_init(&c->waiting);
     s3_link_init(&c->budgets[S3_BUDGET_UPLOADS]);
     s3_link_init(&c->budgets[S3_BUDGET_DOWNLOADS]);
+    s3_link_init(&c->holders);
     s3_link_init(&c->large);
     s3_link_init(&c->spares);
     s3_link_init(&c->buffers);
@@ -253,20 +255,11 @@ s3_client_status(s3_client_t *c, s3_status_t *status)
 void
 s3_client_load(s3_client_t *c, s3_client_load_t *load)
 {
-    unsigned    i;
-    s3_link_t  *l;
-
     load->calls = c->nasks;
-    load->waiting = 0;
+    load->waiting = c->nwaiting;
     load->operations = c->out_there;
     load->uploads = c->held[S3_BUDGET_UPLOADS];
     load->downloads = c->held[S3_BUDGET_DOWNLOADS];
-
-    for (i = 0; i < S3_BUDGET_LAST; i++) {
-        for (l = c->budgets[i].next; l != &c->budgets[i]; l = l->next) {
-            load->waiting++;
-        }
-    }
 }
 
 
@@ -453,7 +446,7 @@ s3_client_run(s3_client_t *c)
 
         /* a handler that asks for the next piece may have it at once */
 
-        if (++n > S3_CALLS_MAX) {
+        if (++n > S3_RUN_EVENTS) {
             c->woken = 1;
             break;
         }

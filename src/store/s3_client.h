@@ -144,6 +144,20 @@ void s3_client_cancel(s3_client_t *c, s3_call_t *call);
 
 
 /*
+ * --- slow clients ---
+ *
+ * Who waits for memory may wait for a client that holds it.  An upload or a
+ * download whose owner has said so by s3_..._slow() is asked for its client
+ * then: slow() returns how many bytes a second it is worth, or -1: that is
+ * enough, or the client is not what is waited for.  Where what all of those
+ * hold is what somebody waits for, the slowest are ended: FAILED with
+ * S3_STORE_TOO_SLOW, asked for or not.  data is that of the handler; slow()
+ * must call nobody here.
+ */
+typedef int64_t (*s3_slow_pt)(void *data);
+
+
+/*
  * --- uploads ---
  *
  *     create -> READY -> write ... (fewer: wait for WRITABLE) -> finish
@@ -189,6 +203,12 @@ typedef struct {
 s3_upload_t *s3_upload_create(s3_client_t *c, uint64_t size, int part,
     const s3_digest_t *digest, s3_upload_pt handler, void *data);
 
+/* once, before READY; see above */
+void s3_upload_slow(s3_upload_t *u, s3_slow_pt slow);
+
+/* what it waits for is memory */
+int s3_upload_waits(s3_upload_t *u);
+
 /* takes up to len bytes (copied), returns how many; fewer: wait for WRITABLE.
  * Data past the size given at create, or 5 GiB, is not taken: FAILED */
 size_t s3_upload_write(s3_upload_t *u, const void *p, size_t len);
@@ -229,7 +249,7 @@ typedef enum {
     S3_DOWNLOAD_DATA = 1,            /* p, len: the caller's until
                                         s3_download_release() */
     S3_DOWNLOAD_DONE,                /* all given */
-    S3_DOWNLOAD_FAILED               /* status */
+    S3_DOWNLOAD_FAILED               /* status; TOO_SLOW may come unasked */
 } s3_download_event_e;
 
 typedef void (*s3_download_pt)(s3_download_t *d, void *data,
@@ -238,6 +258,12 @@ typedef void (*s3_download_pt)(s3_download_t *d, void *data,
 /* offset + length <= object->size, length > 0.  NULL: no memory */
 s3_download_t *s3_download_create(s3_client_t *c, const s3_object_t *object,
     uint64_t offset, uint64_t length, s3_download_pt handler, void *data);
+
+/* once, before the first s3_download_next(); see above */
+void s3_download_slow(s3_download_t *d, s3_slow_pt slow);
+
+/* what it waits for is memory */
+int s3_download_waits(s3_download_t *d);
 
 /*
  * Asks for the next piece: one event will come by callback.  At most one

@@ -25,7 +25,9 @@ s3_ask_create(s3_client_t *c, unsigned type)
 {
     s3_ask_t  *ask;
 
-    if (c->nasks >= S3_CALLS_MAX || c->asks_bytes >= S3_CALLS_BYTES) {
+    if (c->nasks >= s3_conf_queue(c->conf)
+        || c->asks_bytes >= s3_conf_queue_size(c->conf))
+    {
         return NULL;
     }
 

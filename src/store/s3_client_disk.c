@@ -30,7 +30,6 @@
 #include <sys/file.h>
 
 
-#define S3_DISK_QUEUE      4096
 #define S3_DISK_RETRY      500      /* ms */
 #define S3_SESSION_RETRY   10       /* ms, while the lock is held */
 #define S3_DISK_REPORT     1000     /* ms between two reports of a disk */
@@ -383,9 +382,9 @@ s3_disk_create(s3_client_t *c, unsigned path)
     }
 
     lanes[S3_LANE_SHARDS].threads = c->conf->threads ? c->conf->threads : 1;
-    lanes[S3_LANE_SHARDS].queue = S3_DISK_QUEUE;
+    lanes[S3_LANE_SHARDS].queue = s3_conf_queue(c->conf);
     lanes[S3_LANE_SESSION].threads = 1;
-    lanes[S3_LANE_SESSION].queue = S3_DISK_QUEUE;
+    lanes[S3_LANE_SESSION].queue = s3_conf_queue(c->conf);
 
     (void) snprintf(name, sizeof(name), "s3-disk-%u", path);
 

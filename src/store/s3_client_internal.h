@@ -37,8 +37,6 @@
 #define S3_LOG_NOTICE         6
 #define S3_LOG_INFO           7
 
-#define S3_CALLS_MAX          4096
-#define S3_CALLS_BYTES        (16 * 1024 * 1024)
 #define S3_CALLS_HASH         1024   /* a power of two */
 #define S3_SEND_BUFFER        (256 * 1024)
 
@@ -143,6 +141,20 @@ struct s3_budget_s {
     size_t                wanted;
     uint64_t              asked;        /* by which those that wait compare */
     void                (*handler)(s3_budget_t *budget);
+};
+
+
+/* memory that is held for a client, who may be slow */
+typedef struct s3_holder_s   s3_holder_t;
+
+struct s3_holder_s {
+    s3_link_t             link;         /* client->holders, or in none */
+    s3_budget_t          *budget;
+    s3_slow_pt            slow;
+    void                 *data;
+    void                (*end)(s3_holder_t *holder);
+    int64_t               rate;         /* bytes/s, while it is judged */
+    uint64_t              ended;        /* ms; 0: it is not */
 };
 
 
@@ -294,8 +306,11 @@ struct s3_client_s {
     /* memory */
     s3_link_t             budgets[S3_BUDGET_LAST];
     uint64_t              nasked;
+    unsigned              nwaiting;     /* in budgets */
     size_t                held[S3_BUDGET_LAST];
     size_t                reserved;     /* the sum of held */
+    s3_link_t             holders;      /* whose clients may be slow */
+    uint64_t              judged;       /* ms: when they were looked at */
     s3_link_t             large;        /* s3_download_t: hold more than
                                            their slot; whoever has taken a
                                            piece last is last */
@@ -375,8 +390,9 @@ size_t s3_buffer_keep(s3_client_t *c, s3_buffer_t *buffer, size_t from,
     size_t to);
 /* frees buffers that were not used for a while; all: every free one */
 void s3_buffer_trim(s3_client_t *c, int all);
-/* in the order of asking; the handler is called by s3_client_process() */
-void s3_budget_ask(s3_client_t *c, s3_budget_t *budget,
+/* in the order of asking; the handler is called by s3_client_process().  -1:
+ * too many wait already */
+int s3_budget_ask(s3_client_t *c, s3_budget_t *budget,
     s3_budget_class_e class, size_t size,
     void (*handler)(s3_budget_t *budget));
 /* at once and in nobody's way, or -1 */
@@ -388,6 +404,10 @@ void s3_budget_free(s3_client_t *c, s3_budget_t *budget);
 /* whether anybody waits */
 int s3_budget_waited(s3_client_t *c);
 void s3_budget_grant(s3_client_t *c);
+/* end is called by s3_budget_grant(), once; leave: in none is no harm */
+void s3_holder_join(s3_client_t *c, s3_holder_t *holder, s3_budget_t *budget,
+    s3_slow_pt slow, void *data, void (*end)(s3_holder_t *holder));
+void s3_holder_leave(s3_holder_t *holder);
 
 /* s3_download.c: takes memory from a download whose client takes its time;
  * 0: there was none to take */

@@ -24,6 +24,9 @@
  *     back from those whose clients are slower than the store: it is read
  *     again later.  For an upload no more is taken than what is over the
  *     downloads' own quarter
+ *   - where that is not enough, uploads and downloads are ended whose clients
+ *     are slower than they may be: the slowest first, no more of them than it
+ *     takes, and none where all of them would not be enough
  *
  * Each class gets one request that is larger than all it may have, alone.
  * So the bound is M, or where M is small one such request of each class.
@@ -39,6 +42,9 @@
 #define S3_BUFFERS_FREE   64
 #define S3_BUFFERS_IDLE   1000     /* ms */
 
+#define S3_HOLDERS_AGAIN  100      /* ms: between two looks at clients */
+#define S3_HOLDERS_GOING  1000     /* ms: to give their memory back */
+
 
 static void s3_buffer_room(s3_client_t *c, size_t size);
 static void s3_buffer_destroy(s3_client_t *c, s3_buffer_t *buffer);
@@ -50,6 +56,10 @@ static int s3_budget_own(s3_client_t *c, s3_budget_class_e class,
     size_t size);
 static s3_budget_t *s3_budget_first(s3_client_t *c, s3_budget_class_e class);
 static void s3_budget_give(s3_client_t *c, s3_budget_t *budget);
+static void s3_holders_judge(s3_client_t *c, s3_budget_t *waiting);
+static int s3_holders_fit(s3_client_t *c, s3_budget_t *waiting,
+    size_t freed[S3_BUDGET_LAST]);
+static int s3_holders_compare(const void *one, const void *two);
 
 
 s3_buffer_t *
@@ -270,6 +280,7 @@ s3_budget_first(s3_client_t *c, s3_budget_class_e class)
 static void
 s3_budget_give(s3_client_t *c, s3_budget_t *budget)
 {
+    c->nwaiting -= !s3_link_empty(&budget->link);
     s3_link_remove(&budget->link);
     budget->size = budget->wanted;
     c->held[budget->class] += budget->size;
@@ -277,10 +288,14 @@ s3_budget_give(s3_client_t *c, s3_budget_t *budget)
 }
 
 
-void
+int
 s3_budget_ask(s3_client_t *c, s3_budget_t *budget, s3_budget_class_e class,
     size_t size, void (*handler)(s3_budget_t *budget))
 {
+    if (c->nwaiting >= s3_conf_queue(c->conf)) {
+        return -1;
+    }
+
     budget->class = class;
     budget->size = 0;
     budget->wanted = size;
@@ -288,7 +303,10 @@ s3_budget_ask(s3_client_t *c, s3_budget_t *budget, s3_budget_class_e class,
     budget->handler = handler;
 
     s3_link_add(&c->budgets[class], &budget->link);
+    c->nwaiting++;
     s3_client_wake(c);
+
+    return 0;
 }
 
 
@@ -333,6 +351,7 @@ s3_budget_free(s3_client_t *c, s3_budget_t *budget)
 
     waiting = !s3_link_empty(&budget->link);
 
+    c->nwaiting -= waiting;
     s3_link_remove(&budget->link);
     s3_budget_shrink(c, budget, 0);
 
@@ -347,8 +366,7 @@ s3_budget_free(s3_client_t *c, s3_budget_t *budget)
 int
 s3_budget_waited(s3_client_t *c)
 {
-    return !s3_link_empty(&c->budgets[S3_BUDGET_UPLOADS])
-           || !s3_link_empty(&c->budgets[S3_BUDGET_DOWNLOADS]);
+    return c->nwaiting != 0;
 }
 
 
@@ -384,6 +402,14 @@ s3_budget_grant(s3_client_t *c)
                 continue;
 
             } else {
+
+                /* large windows that are being read are taken first; what
+                 * holders have comes back with a turn of its own */
+
+                if (s3_link_empty(&c->large)) {
+                    s3_holders_judge(c, first);
+                }
+
                 return;
             }
         }
@@ -391,4 +417,165 @@ s3_budget_grant(s3_client_t *c)
         s3_budget_give(c, first);
         first->handler(first);
     }
+}
+
+
+void
+s3_holder_join(s3_client_t *c, s3_holder_t *holder, s3_budget_t *budget,
+    s3_slow_pt slow, void *data, void (*end)(s3_holder_t *holder))
+{
+    holder->budget = budget;
+    holder->slow = slow;
+    holder->data = data;
+    holder->end = end;
+
+    s3_link_add(&c->holders, &holder->link);
+}
+
+
+void
+s3_holder_leave(s3_holder_t *holder)
+{
+    s3_link_remove(&holder->link);
+}
+
+
+/*
+ * Ends slow clients, where the one that waits can have its memory by that.
+ * It is looked at not at each turn, but at the latest with the timer.
+ */
+
+static void
+s3_holders_judge(s3_client_t *c, s3_budget_t *waiting)
+{
+    size_t         i, n, freed[S3_BUDGET_LAST], slow[S3_BUDGET_LAST];
+    uint64_t       now;
+    s3_link_t     *l;
+    s3_holder_t   *holder, **list;
+
+    now = s3_now();
+
+    if (now - c->judged < S3_HOLDERS_AGAIN) {
+        return;
+    }
+
+    c->judged = now;
+
+    freed[S3_BUDGET_UPLOADS] = 0;
+    freed[S3_BUDGET_DOWNLOADS] = 0;
+    n = 0;
+
+    /* those that were ended, and have not let go yet */
+
+    for (l = c->holders.next; l != &c->holders; l = l->next) {
+        holder = s3_link_data(l, s3_holder_t, link);
+
+        if (holder->ended) {
+            if (now - holder->ended < S3_HOLDERS_GOING) {
+                freed[holder->budget->class] += holder->budget->size;
+            }
+
+        } else if (holder->budget->size) {
+            n++;
+        }
+    }
+
+    if (n == 0 || s3_holders_fit(c, waiting, freed)) {
+        return;
+    }
+
+    list = malloc(n * sizeof(s3_holder_t *));
+    if (list == NULL) {
+        return;
+    }
+
+    slow[S3_BUDGET_UPLOADS] = freed[S3_BUDGET_UPLOADS];
+    slow[S3_BUDGET_DOWNLOADS] = freed[S3_BUDGET_DOWNLOADS];
+    n = 0;
+
+    for (l = c->holders.next; l != &c->holders; l = l->next) {
+        holder = s3_link_data(l, s3_holder_t, link);
+
+        if (holder->ended || holder->budget->size == 0) {
+            continue;
+        }
+
+        holder->rate = holder->slow(holder->data);
+
+        if (holder->rate >= 0) {
+            list[n++] = holder;
+            slow[holder->budget->class] += holder->budget->size;
+        }
+    }
+
+    if (s3_holders_fit(c, waiting, slow)) {
+
+        qsort(list, n, sizeof(s3_holder_t *), s3_holders_compare);
+
+        for (i = 0; i < n && !s3_holders_fit(c, waiting, freed); i++) {
+            holder = list[i];
+
+            /* of the others' quarter nothing is had */
+
+            if (holder->budget->class != waiting->class
+                && c->held[holder->budget->class]
+                   - freed[holder->budget->class]
+                   <= c->conf->memory / 4)
+            {
+                continue;
+            }
+
+            freed[holder->budget->class] += holder->budget->size;
+            holder->ended = now;
+
+            s3_client_log(c, S3_LOG_INFO, "a client is slower than others "
+                          "can wait for: %lld bytes/s",
+                          (long long) holder->rate);
+
+            holder->end(holder);
+        }
+    }
+
+    free(list);
+}
+
+
+/* were that much not held */
+
+static int
+s3_holders_fit(s3_client_t *c, s3_budget_t *waiting,
+    size_t freed[S3_BUDGET_LAST])
+{
+    int       fits;
+    unsigned  i;
+
+    for (i = 0; i < S3_BUDGET_LAST; i++) {
+        c->held[i] -= freed[i];
+        c->reserved -= freed[i];
+    }
+
+    fits = s3_budget_fits(c, waiting->class, waiting->wanted);
+
+    for (i = 0; i < S3_BUDGET_LAST; i++) {
+        c->held[i] += freed[i];
+        c->reserved += freed[i];
+    }
+
+    return fits;
+}
+
+
+/* the slowest first; of two the one that came first */
+
+static int
+s3_holders_compare(const void *one, const void *two)
+{
+    const s3_holder_t  *a = *(s3_holder_t *const *) one;
+    const s3_holder_t  *b = *(s3_holder_t *const *) two;
+
+    if (a->rate != b->rate) {
+        return (a->rate < b->rate) ? -1 : 1;
+    }
+
+    return (a->budget->asked < b->budget->asked) ? -1 : 1;
 }

@@ -46,6 +46,7 @@ static void s3_download_opened(s3_event_t *event);
 static void s3_download_granted(s3_budget_t *budget);
 static int s3_download_extend(s3_download_t *d);
 static s3_window_t *s3_download_window(s3_download_t *d);
+static void s3_download_too_slow(s3_holder_t *holder);
 static void s3_download_tell(s3_event_t *event);
 static s3_window_t *s3_download_next_window(s3_download_t *d);
 static size_t s3_download_piece(s3_window_t *w, size_t at);
@@ -77,6 +78,7 @@ s3_download_create(s3_client_t *c, const s3_object_t *object,
     s3_link_init(&d->slot.link);
     s3_link_init(&d->large);
     s3_link_init(&d->wait.link);
+    s3_link_init(&d->holder.link);
     d->event.handler = s3_download_tell;
     d->wait.handler = s3_download_opened;
 
@@ -167,6 +169,28 @@ s3_download_check(s3_download_t *d)
 
 
 void
+s3_download_slow(s3_download_t *d, s3_slow_pt slow)
+{
+    s3_holder_join(d->client, &d->holder, &d->slot, slow, d->data,
+                   s3_download_too_slow);
+}
+
+
+/* its owner has a piece, which is not to be taken from it */
+
+static void
+s3_download_too_slow(s3_holder_t *holder)
+{
+    s3_download_t *d = s3_link_data(holder, s3_download_t, holder);
+
+    if (!d->over) {
+        d->too_slow = 1;
+        s3_client_event(d->client, &d->event);
+    }
+}
+
+
+void
 s3_download_next(s3_download_t *d)
 {
     assert(!d->asked);
@@ -232,6 +256,7 @@ s3_download_close(s3_download_t *d)
     s3_link_remove(&d->event.link);
     s3_link_remove(&d->wait.link);
     s3_link_remove(&d->large);
+    s3_holder_leave(&d->holder);
     s3_budget_free(d->client, &d->slot);
     s3_pin_release(d->client, d->pin);
 
@@ -291,13 +316,27 @@ s3_download_opened(s3_event_t *event)
     s3_download_t *d = s3_link_data(event, s3_download_t, wait);
 
     if (d->slot.size == 0) {
-        s3_budget_ask(d->client, &d->slot, S3_BUDGET_DOWNLOADS,
-                      S3_PIECE_SIZE, s3_download_granted);
+
+        if (s3_budget_ask(d->client, &d->slot, S3_BUDGET_DOWNLOADS,
+                          S3_PIECE_SIZE, s3_download_granted)
+            == -1)
+        {
+            d->status = S3_STORE_BUSY;
+            s3_download_pump(d);
+        }
+
         return;
     }
 
     d->waiting = 0;
     s3_download_pump(d);
+}
+
+
+int
+s3_download_waits(s3_download_t *d)
+{
+    return !s3_link_empty(&d->slot.link);
 }
 
 
@@ -489,6 +528,14 @@ s3_download_tell(s3_event_t *event)
     size_t          len;
     s3_window_t    *w;
     const uint8_t  *p;
+
+    if (d->too_slow && !d->over) {
+        d->asked = 0;
+        d->over = 1;
+        d->handler(d, d->data, S3_DOWNLOAD_FAILED, S3_STORE_TOO_SLOW, NULL,
+                   0);
+        return;
+    }
 
     if (!d->asked || d->over) {
         return;

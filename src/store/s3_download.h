@@ -153,6 +153,7 @@ struct s3_download_s {
     unsigned              npieces;   /* given, not released */
 
     s3_budget_t           slot;
+    s3_holder_t           holder;
     s3_link_t             large;     /* client->large, or in none */
     s3_event_t            wait;      /* for the set */
 
@@ -160,6 +161,7 @@ struct s3_download_s {
     unsigned              waiting:1; /* for the set, or the slot */
     unsigned              asked:1;   /* next() is to be answered */
     unsigned              over:1;    /* DONE or FAILED was told */
+    unsigned              too_slow:1;   /* its client: to be told */
     int                   status;    /* of a failure without a window */
     uint64_t              logged;    /* shards that were said to be bad */
 };

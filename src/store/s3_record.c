@@ -146,6 +146,9 @@ s3_store_status_text(int status)
     case S3_STORE_NO_SUCH_UPLOAD:
         return "no such upload";
 
+    case S3_STORE_TOO_SLOW:
+        return "too slow";
+
     default:
         return "no such status";
     }

@@ -50,6 +50,7 @@ typedef enum {
                                        one may remove its shards */
     S3_STORE_ERROR,                 /* logged where it happened */
     S3_STORE_NO_SUCH_UPLOAD,
+    S3_STORE_TOO_SLOW,              /* a worker's own: s3_slow_pt */
     S3_STORE_LAST                   /* verdicts are stored: append before it */
 } s3_store_status_e;
 

@@ -130,6 +130,7 @@ struct s3_upload_s {
     s3_event_t            wait;
     s3_event_t            event;
     s3_budget_t           budget;
+    s3_holder_t           holder;
 
     unsigned              part:1;    /* never inline */
     unsigned              computing:1;
@@ -143,6 +144,7 @@ struct s3_upload_s {
 static void s3_upload_opened(s3_event_t *event);
 static void s3_upload_granted(s3_budget_t *budget);
 static int s3_upload_shards(s3_upload_t *u);
+static void s3_upload_too_slow(s3_holder_t *holder);
 static void s3_upload_tell(s3_event_t *event);
 static s3_stripe_t *s3_upload_stripe(s3_upload_t *u);
 static void s3_upload_full(s3_upload_t *u, s3_stripe_t *stripe);
@@ -187,6 +189,7 @@ s3_upload_create(s3_client_t *c, uint64_t size, int part,
     s3_link_init(&u->wait.link);
     s3_link_init(&u->event.link);
     s3_link_init(&u->budget.link);
+    s3_link_init(&u->holder.link);
 
     u->wait.handler = s3_upload_opened;
     u->event.handler = s3_upload_tell;
@@ -219,8 +222,13 @@ s3_upload_create(s3_client_t *c, uint64_t size, int part,
 
     } else if (u->small != NULL) {
         u->state = S3_UPLOAD_WAIT_MEMORY;
-        s3_budget_ask(c, &u->budget, S3_BUDGET_UPLOADS, size,
-                      s3_upload_granted);
+
+        if (s3_budget_ask(c, &u->budget, S3_BUDGET_UPLOADS, size,
+                          s3_upload_granted)
+            == -1)
+        {
+            s3_upload_fail(u, S3_STORE_BUSY);
+        }
 
     } else {
         s3_link_add(&c->waiting, &u->wait.link);
@@ -228,6 +236,27 @@ s3_upload_create(s3_client_t *c, uint64_t size, int part,
     }
 
     return u;
+}
+
+
+void
+s3_upload_slow(s3_upload_t *u, s3_slow_pt slow)
+{
+    s3_holder_join(u->client, &u->holder, &u->budget, slow, u->data,
+                   s3_upload_too_slow);
+}
+
+
+static void
+s3_upload_too_slow(s3_holder_t *holder)
+{
+    s3_upload_t *u = s3_link_data(holder, s3_upload_t, holder);
+
+    /* with its last byte the client is out of it */
+
+    if (u->state == S3_UPLOAD_OPEN) {
+        s3_upload_fail(u, S3_STORE_TOO_SLOW);
+    }
 }
 
 
@@ -294,8 +323,20 @@ s3_upload_opened(s3_event_t *event)
     }
 
     u->state = S3_UPLOAD_WAIT_MEMORY;
-    s3_budget_ask(c, &u->budget, S3_BUDGET_UPLOADS, budget,
-                  s3_upload_granted);
+
+    if (s3_budget_ask(c, &u->budget, S3_BUDGET_UPLOADS, budget,
+                      s3_upload_granted)
+        == -1)
+    {
+        s3_upload_fail(u, S3_STORE_BUSY);
+    }
+}
+
+
+int
+s3_upload_waits(s3_upload_t *u)
+{
+    return u->state == S3_UPLOAD_WAIT_MEMORY;
 }
 
 
@@ -736,6 +777,7 @@ s3_upload_finish(s3_upload_t *u)
     }
 
     u->state = S3_UPLOAD_FINISHING;
+    s3_holder_leave(&u->holder);
 
     if (stripe->state == S3_STRIPE_FILL) {
         s3_upload_full(u, stripe);
@@ -773,8 +815,15 @@ s3_upload_check(s3_upload_t *u)
     }
 
     if (u->nshards < s3_quorum(&u->geometry)) {
-        s3_upload_fail(u, (u->error == ENOSPC || u->error == EDQUOT)
-                          ? S3_STORE_NO_SPACE : S3_STORE_SHARDS_MISSING);
+
+        if (u->error == ENOSPC || u->error == EDQUOT) {
+            s3_upload_fail(u, S3_STORE_NO_SPACE);
+
+        } else {
+            s3_upload_fail(u, u->error == EAGAIN ? S3_STORE_BUSY
+                                                 : S3_STORE_SHARDS_MISSING);
+        }
+
         return;
     }
 
@@ -806,6 +855,8 @@ s3_upload_done(s3_upload_t *u)
     if (u->mask) {
         s3_budget_free(u->client, &u->budget);
     }
+
+    s3_holder_leave(&u->holder);
 
     u->state = S3_UPLOAD_IS_FINISHED;
     u->status = S3_STORE_OK;
@@ -866,6 +917,7 @@ s3_upload_abort(s3_upload_t *u)
 
     u->client->active--;
     u->state = S3_UPLOAD_GONE;
+    s3_holder_leave(&u->holder);
 
     s3_upload_let_go(u);
     s3_link_remove(&u->event.link);

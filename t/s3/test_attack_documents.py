@@ -5,6 +5,7 @@ import base64
 import contextlib
 import hashlib
 import http.client
+import select
 import socket
 
 import pytest
@@ -108,7 +109,10 @@ def test_key_that_is_not_utf8(store, bucket, key):
 
 @pytest.fixture(scope="module")
 def one():
-    with s3_server.Store(disks=1, parity=0, workers=1) as server:
+    # nobody here is ended for being slow: that is in test_admission.py
+
+    with s3_server.Store(disks=1, parity=0, workers=1,
+                         http="s3_min_rate off;") as server:
         server.client().create_bucket(Bucket="shared")
         yield server
 
@@ -148,6 +152,10 @@ def test_lists_of_parts_that_stall(one):
                                     hashlib.sha256(body).hexdigest())
                           + body[:-30])
 
+        # once one is refused the server has looked at all before it
+
+        s3_server.wait_for(lambda: select.select(
+            [conn.socket for conn in conns], [], [], 0)[0], 30)
         answers = [early(conn) for conn in conns]
         refused = [a for a in answers if a is not None]
 

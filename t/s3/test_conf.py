@@ -322,6 +322,50 @@ BAD = {
         http(more="s3_scrub off;\ns3_scrub 1d;"), "s3_scrub 1d",
         ["duplicate"]),
 
+    "documents": (
+        http(more="s3_document_memory 1m;"), "s3_document_memory",
+        ["s3_document_memory 32m"]),
+
+    "queue": (
+        http(more="s3_queue 3;"), "s3_queue", ["s3_queue 4096", "16 to 65536"]),
+
+    "queue that is no number": (
+        http(more="s3_queue 4k;"), "s3_queue", ["s3_queue 4096"]),
+
+    "queue of no size": (
+        http(more="s3_queue 64 size=4k;"), "s3_queue",
+        ["size=16m", "1m to 1g"]),
+
+    "queue with something else": (
+        http(more="s3_queue 64 bytes=4m;"), "s3_queue", ["size=SIZE"]),
+
+    "queue twice": (
+        http(more="s3_queue 64;\ns3_queue 4096 size=16m;"),
+        "s3_queue 4096", ["duplicate"]),
+
+    "rate of none": (
+        http(more="s3_min_rate 0;"), "s3_min_rate",
+        ["s3_min_rate 16k", "s3_min_rate off"]),
+
+    "rate nobody has": (
+        http(more="s3_min_rate 1g;"), "s3_min_rate", ["1 to 16m"]),
+
+    "rate without a grace": (
+        http(more="s3_min_rate 16k grace=10ms;"), "s3_min_rate",
+        ["grace=10s", "1s to 1h"]),
+
+    "rate with something else": (
+        http(more="s3_min_rate 16k after=10s;"), "s3_min_rate",
+        ["grace=TIME"]),
+
+    "rate off, with a grace": (
+        http(more="s3_min_rate off grace=10s;"), "s3_min_rate",
+        ["s3_min_rate off", "grace=10s"]),
+
+    "rate twice": (
+        http(more="s3_min_rate off;\ns3_min_rate 1k;"), "s3_min_rate 1k",
+        ["duplicate"]),
+
     "late disk": (
         http(more="s3_disk_timeout 0;"),
         "s3_disk_timeout", ["s3_disk_timeout 2s"]),

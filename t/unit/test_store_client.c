@@ -1155,10 +1155,10 @@ test_client_bounded(void **state)
     peer_die();
     turns(10);
 
-    a = calloc(S3_CALLS_MAX + 1, sizeof(asked_t));
+    a = calloc(S3_CONF_QUEUE + 1, sizeof(asked_t));
     assert_non_null(a);
 
-    for (i = 0; i < S3_CALLS_MAX; i++) {
+    for (i = 0; i < S3_CONF_QUEUE; i++) {
         ask_lookup(&a[i]);
     }
 
@@ -1168,7 +1168,7 @@ test_client_bounded(void **state)
 
     peer_listen();
 
-    for (i = 0; i < S3_CALLS_MAX; i++) {
+    for (i = 0; i < S3_CONF_QUEUE; i++) {
         until(a[i].done == 1);
     }
 

@@ -33,13 +33,16 @@ typedef struct {
     unsigned        bad:1;
     unsigned        done:1;
     int             status;
+    int64_t         rate;
 } reader_t;
 
 
 typedef struct {
     s3_upload_t    *upload;
+    int64_t         rate;            /* of its client */
     unsigned        ready:1;
     unsigned        failed:1;
+    int             status;
 } writer_t;
 
 
@@ -267,6 +270,7 @@ on_upload(s3_upload_t *u, void *data, s3_upload_event_e event, int status)
 
     w->ready |= (event == S3_UPLOAD_READY);
     w->failed |= (event == S3_UPLOAD_FAILED);
+    w->status = status;
 }
 
 
@@ -549,6 +553,122 @@ test_memory_closed(void **state)
 }
 
 
+static int64_t
+writer_rate(void *data)
+{
+    return ((writer_t *) data)->rate;
+}
+
+
+static int64_t
+reader_rate(void *data)
+{
+    return ((reader_t *) data)->rate;
+}
+
+
+static int
+writer_is_failed(void *data)
+{
+    return ((writer_t *) data)->failed;
+}
+
+
+/* of those whose clients are slow the slowest goes, where that helps */
+
+static void
+test_memory_slow_writers(void **state)
+{
+    unsigned  i;
+
+    up(4, 2, 16 * MIB);
+
+    for (i = 0; i < 4; i++) {
+        writer_start(&writers[i]);
+        writers[i].rate = -1;
+        s3_upload_slow(writers[i].upload, writer_rate);
+    }
+
+    assert_true(s3_set_until(set, writer_is_ready, &writers[2], WAIT));
+
+    /* nobody is slow: the fourth waits */
+
+    (void) s3_set_until(set, never, NULL, 800);
+    assert_int_equal(ready(), 3);
+
+    writers[0].rate = 300;
+    writers[1].rate = 7;
+    writers[2].rate = 8;
+
+    assert_true(s3_set_until(set, writer_is_failed, &writers[1], WAIT));
+    assert_int_equal(writers[1].status, S3_STORE_TOO_SLOW);
+    assert_true(s3_set_until(set, writer_is_ready, &writers[3], WAIT));
+
+    /* nobody waits any more */
+
+    (void) s3_set_until(set, never, NULL, 800);
+    assert_false(writers[0].failed);
+    assert_false(writers[2].failed);
+    assert_false(writers[3].failed);
+
+    for (i = 0; i < 4; i++) {
+        s3_upload_abort(writers[i].upload);
+    }
+
+    down();
+}
+
+
+/* the same of readers, who hold a piece: they are told without having asked */
+
+static void
+test_memory_slow_readers(void **state)
+{
+    unsigned  i, n;
+
+    up(4, 2, 4 * MIB);
+
+    /* three quarters in slots */
+
+    set->conf.memory = READERS * S3_PIECE_SIZE / 3 * 4;
+    n = set->conf.memory / 4 * 3 / S3_PIECE_SIZE;
+    assert_true(n < READERS);
+
+    for (i = 0; i < n; i++) {
+        reader_start(&readers[i], i * 4096);
+        readers[i].rate = -1;
+        s3_download_slow(readers[i].download, reader_rate);
+        assert_true(s3_set_until(set, reader_holds, &readers[i], WAIT));
+    }
+
+    reader_start(&readers[n], 0);
+    (void) s3_set_until(set, never, NULL, 800);
+    assert_false(readers[n].holds);
+
+    readers[3].rate = 2;
+    readers[5].rate = 1;
+
+    assert_true(s3_set_until(set, reader_is_done, &readers[5], WAIT));
+    assert_int_equal(readers[5].status, S3_STORE_TOO_SLOW);
+
+    /* the memory is the owner's to give back */
+
+    assert_false(readers[n].holds);
+    assert_false(readers[3].done);
+    s3_download_close(readers[5].download);
+    assert_true(s3_set_until(set, reader_holds, &readers[n], WAIT));
+    assert_false(readers[3].done);
+
+    for (i = 0; i <= n; i++) {
+        if (i != 5) {
+            reader_end(&readers[i]);
+        }
+    }
+
+    down();
+}
+
+
 int
 main(void)
 {
@@ -558,6 +678,8 @@ main(void)
         cmocka_unit_test(test_memory_slots),
         cmocka_unit_test(test_memory_degraded),
         cmocka_unit_test(test_memory_closed),
+        cmocka_unit_test(test_memory_slow_writers),
+        cmocka_unit_test(test_memory_slow_readers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
