@@ -152,6 +152,7 @@ class Filled:
         self.path = path
         self.bodies = {}
         self.etags = {}
+        self.parts = 1                     # of uploads: that of "begun"
 
         with s3_server.Store(disks=4, parity=2) as store:
             self.fill(store)
@@ -182,6 +183,7 @@ class Filled:
             bodies.append(content(f"{key} {n}", size))
             answer = s3.upload_part(Bucket=BUCKET, Key=key, UploadId=upload,
                                     PartNumber=n, Body=bodies[-1], **names)
+            self.parts += 1
             parts.append({k: v for k, v in answer.items()
                           if k == "ETag" or k.startswith("Checksum")}
                          | {"PartNumber": n})
@@ -241,8 +243,8 @@ class Filled:
         """What is deleted is unlinked, what is written has its place."""
 
         runs = sum(1 for k, b in self.bodies.items()
-                   if len(b) > INLINE_MAX and "copy" not in k) + 1
-        runs += sum(1 for k in self.bodies if k.startswith("parts "))
+                   if len(b) > INLINE_MAX and "copy" not in k
+                   and not k.startswith("parts ")) + self.parts
         wait_settled(store.disks, {n: (INLINE_MAX + 1, None)
                                    for n in range(runs)}, strict=False)
 
@@ -1435,11 +1437,17 @@ def test_usage(run, disks):
                  ["verify", "--nonsense", disks[0]], ["replace", disks[0]],
                  ["verify", "--slot", "1", disks[0]],
                  ["replace", "--slot", "x", *disks],
-                 ["replace", "--slot", "99", *disks], ["replace", "--slot"]]:
+                 ["replace", "--slot", "99", *disks], ["replace", "--slot"],
+                 ["verify", "--rate", "0", disks[0]],
+                 ["verify", "--rate", "1x", disks[0]],
+                 ["verify", "--rate", "99999999999g", disks[0]],
+                 ["status", "--rate", "1m", disks[0]]]:
         assert run(FAILED, *args) == ""
         assert run.stderr
 
     assert "s3-store [--json] verify" in run(OK, "--help")
+
+    run(OK, "list-damaged", "--rate", "1g", *disks)
 
     # no status that could be taken for done
 
