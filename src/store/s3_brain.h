@@ -129,7 +129,7 @@ struct s3_drive_s {
     s3_index_t            *writer;
     s3_index_t            *reader;
     s3_index_t            *house;
-    s3_index_t            *viewer;       /* a view's (reader lane) */
+    s3_index_t            *viewer;       /* a view's (watch lane) */
     s3_index_t            *copied;       /* a copy's reader (house lane) */
     s3_index_t            *fresh;        /* a copy's, still being made
                                             (writer lane) */

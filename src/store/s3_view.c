@@ -101,7 +101,7 @@ s3_view_start(s3_process_t *p, s3_view_pt ready, void *data)
 }
 
 
-/* one on each disk */
+/* one on each disk; in the lane that is hardly used, as commits wait for it */
 
 static void
 s3_view_post(s3_view_t *v, s3_op_pt run, s3_op_pt finish)
@@ -113,7 +113,7 @@ s3_view_post(s3_view_t *v, s3_op_pt run, s3_op_pt finish)
 
     for (i = 0; i < S3_MAX_DISKS; i++) {
         if (v->drives[i]) {
-            op = s3_op_create(v->drives[i], S3_LANE_READER, run, finish, v);
+            op = s3_op_create(v->drives[i], S3_LANE_WATCH, run, finish, v);
             op->late = 1;
             op->cursor = i;
             v->waiting++;

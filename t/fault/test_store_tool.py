@@ -57,13 +57,15 @@ def tools():
 
 
 def snapshot(disks):
-    """Everything that stands there; of what is sparse the size."""
+    """Everything that stands there.  Nobody writes without a new ctime but
+    within a tick of the clock: bytes tell of what is small."""
 
     def look(path):
         stat = path.lstat()
-        return (stat.st_mode, stat.st_mtime_ns, stat.st_size,
+        return (stat.st_mode, stat.st_mtime_ns, stat.st_ctime_ns,
+                stat.st_size, stat.st_ino,
                 hashlib.sha256(path.read_bytes()).digest()
-                if path.is_file() and stat.st_size < 64 * MIB else None)
+                if path.is_file() and stat.st_size < MIB // 2 else None)
 
     return {str(p): look(p) for d in disks for p in [d, *d.rglob("*")]}
 
@@ -150,6 +152,7 @@ class Filled:
         self.path = path
         self.bodies = {}
         self.etags = {}
+        self.parts = 1                     # of uploads: that of "begun"
 
         with s3_server.Store(disks=4, parity=2) as store:
             self.fill(store)
@@ -170,16 +173,17 @@ class Filled:
                                         **how)["ETag"].strip('"')
         self.bodies[key] = body
 
-    def upload(self, s3, key, **how):
+    def upload(self, s3, key, sizes=PARTS, **how):
         upload = s3.create_multipart_upload(Bucket=BUCKET, Key=key,
                                             **how)["UploadId"]
         names = {k: v for k, v in how.items() if k == "ChecksumAlgorithm"}
         parts, bodies = [], []
 
-        for n, size in enumerate(PARTS, 1):
+        for n, size in enumerate(sizes, 1):
             bodies.append(content(f"{key} {n}", size))
             answer = s3.upload_part(Bucket=BUCKET, Key=key, UploadId=upload,
                                     PartNumber=n, Body=bodies[-1], **names)
+            self.parts += 1
             parts.append({k: v for k, v in answer.items()
                           if k == "ETag" or k.startswith("Checksum")}
                          | {"PartNumber": n})
@@ -210,7 +214,9 @@ class Filled:
 
         for algorithm in ["CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME"]:
             self.put(s3, algorithm, 20020, ChecksumAlgorithm=algorithm)
-            self.upload(s3, f"parts {algorithm}", ChecksumAlgorithm=algorithm)
+            self.upload(s3, f"parts {algorithm}",
+                        PARTS if algorithm in ("CRC32C", "SHA256")
+                        else PARTS[1:], ChecksumAlgorithm=algorithm)
 
         self.upload(s3, "parts full", ChecksumAlgorithm="CRC32C",
                     ChecksumType="FULL_OBJECT")
@@ -237,8 +243,8 @@ class Filled:
         """What is deleted is unlinked, what is written has its place."""
 
         runs = sum(1 for k, b in self.bodies.items()
-                   if len(b) > INLINE_MAX and "copy" not in k) + 1
-        runs += sum(1 for k in self.bodies if k.startswith("parts "))
+                   if len(b) > INLINE_MAX and "copy" not in k
+                   and not k.startswith("parts ")) + self.parts
         wait_settled(store.disks, {n: (INLINE_MAX + 1, None)
                                    for n in range(runs)}, strict=False)
 
@@ -573,13 +579,11 @@ def test_all_shards_in_other_places(disks, verify):
     assert wrong(objects) == {"stripes": ("lost", 4)}
 
 
-def test_shard_with_good_sums_and_other_bytes(disks, verify):
-    """A block and its checksum are exchanged together: parity tells."""
-
-    shard = None
+def exchange(disks, key):
+    """A block of a parity shard, and its checksums with it: which shard."""
 
     for disk in disks:
-        shard = shard_of(disk, "one")
+        shard = shard_of(disk, key)
         data = bytearray(shard.read_bytes())
         if data[-PAGE + 14] >= 2:          # parity
             break
@@ -592,6 +596,13 @@ def test_shard_with_good_sums_and_other_bytes(disks, verify):
     data[table + 4092:table + 4096] = struct.pack(
         "<I", crc32c(number + data[table:table + 4092]))
     shard.write_bytes(data)
+    return shard
+
+
+def test_shard_with_good_sums_and_other_bytes(disks, verify):
+    """Parity tells."""
+
+    shard = exchange(disks, "one")
 
     objects, _ = verify(DAMAGED, disks)
     assert wrong(objects) == {"one": ("short", 1), "copy": ("short", 1)}
@@ -1426,11 +1437,17 @@ def test_usage(run, disks):
                  ["verify", "--nonsense", disks[0]], ["replace", disks[0]],
                  ["verify", "--slot", "1", disks[0]],
                  ["replace", "--slot", "x", *disks],
-                 ["replace", "--slot", "99", *disks], ["replace", "--slot"]]:
+                 ["replace", "--slot", "99", *disks], ["replace", "--slot"],
+                 ["verify", "--rate", "0", disks[0]],
+                 ["verify", "--rate", "1x", disks[0]],
+                 ["verify", "--rate", "99999999999g", disks[0]],
+                 ["status", "--rate", "1m", disks[0]]]:
         assert run(FAILED, *args) == ""
         assert run.stderr
 
     assert "s3-store [--json] verify" in run(OK, "--help")
+
+    run(OK, "list-damaged", "--rate", "1g", *disks)
 
     # no status that could be taken for done
 

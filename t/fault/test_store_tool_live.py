@@ -16,8 +16,8 @@ import s3_server
 from faults import BUCKET, KIB, MIB, Load, content, poll, wait_settled
 from test_disks import away, move_away, move_back, put, wait_complete, \
     wait_noticed, drops
-from test_store_tool import DAMAGED, FAILED, LOST, OK, call, flip, \
-    shard_of, tools                                       # noqa: F401
+from test_store_tool import DAMAGED, FAILED, LOST, OK, call, exchange, \
+    flip, shard_of, tools                                 # noqa: F401
 
 
 @pytest.fixture
@@ -142,10 +142,10 @@ def test_whole_under_load(store, client, connect, run):
     for i in range(8):
         put(client, f"stays/{i}", f"stays/{i}", 300 * KIB)
 
-    with Load(connect, BUCKET, seed=5) as load:
-        load.wait(100)
+    with Load(connect, BUCKET, threads=4, seed=5) as load:
+        load.wait(60)
 
-        for _ in range(3):
+        for _ in range(2):
             lines = run(OK, "verify")
             assert wrong(lines) == {} and run.stderr == ""
             assert {f"stays/{i}" for i in range(8)} \
@@ -495,9 +495,14 @@ def test_heal(store, client, connect, run):
     upload = s3.create_multipart_upload(Bucket=BUCKET, Key="up")["UploadId"]
     s3.upload_part(Bucket=BUCKET, Key="up", UploadId=upload, PartNumber=1,
                    Body=content("part", 400 * KIB))
-    before = {f.name for f in store.disks[3].glob("data/*/*")} - {
-        shard_of(store.disks[3], f"o{i}").name for i in range(5)}
-    part, = before
+    objects = {shard_of(store.disks[3], f"o{i}").name for i in range(5)}
+
+    def settled():
+        return [f.name for f in store.disks[3].glob("data/*/*")
+                if f.name not in objects]
+
+    poll("the part's shard has its place", settled, 10)
+    part, = settled()
 
     flip(shard_of(store.disks[1], "o0"), 10)
     shard_of(store.disks[2], "o1").unlink()
@@ -553,6 +558,20 @@ def test_heal_what_disks_do_not_take(store, client, run):
     poll("all are members", lambda: call_status(store, 1) == 4, 30)
     wait_complete(store, client)
     assert run(OK, "heal")[-1]["healed"] == 0
+
+
+def test_heal_what_nobody_can_tell(store, client, run):
+    """All checksums of a shard are right, and its bytes are not: the store
+    process finds nothing wrong, and it is not called healed."""
+
+    put(client, "o", "o", 300 * KIB)
+    wait_complete(store, client)
+    exchange(store.disks, "o")
+
+    line, _ = run(DAMAGED, "heal")
+    assert (line["key"], line["verdict"]) == ("o", "short")
+    assert line["problems"][0]["problem"] == "data and parity do not match"
+    assert wrong(run(DAMAGED, "verify")) == {"o": ("short", 1)}
 
 
 def test_nobody_has_the_set(store, client, run):

@@ -24,7 +24,7 @@
 
 #define ST_ASK_NAME        "s3-store/"
 #define ST_ASK_WAIT        10000       /* ms for an answer */
-#define ST_ASK_AGAIN       15000       /* ms for a socket that was there */
+#define ST_ASK_AGAIN       10000       /* ms for a socket that was there */
 #define ST_ASK_STEP        50
 #define ST_ANSWER_MAX      (1024 * 1024)
 

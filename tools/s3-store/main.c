@@ -13,7 +13,15 @@
 #include <string.h>
 
 
-static int st_options(int known, int *argc, char **argv);
+enum {
+    ST_RATE = 1,
+    ST_SLOT = 2,
+    ST_NO_WAIT = 4
+};
+
+
+static int st_options(unsigned known, int *argc, char **argv);
+static int st_size(const char *text, uint64_t *size);
 static void st_usage(FILE *out);
 
 
@@ -22,17 +30,18 @@ static const struct {
     int        (*handler)(st_set_t *set, char **args);
     int          nargs;                /* before the disks */
     st_how_e     how;
+    unsigned     options;
     const char  *help;
 } st_commands[] = {
-    { "status", st_status, 0, ST_IN_PLACE, "DISK..." },
-    { "verify", st_verify, 0, ST_COPIED, "DISK..." },
-    { "list-damaged", st_list_damaged, 0, ST_COPIED, "DISK..." },
-    { "salvage", st_salvage, 1, ST_ALONE, "DIR DISK..." },
-
-    { "heal", st_heal, 0, ST_COPIED, "DISK..." },
-    { "replace", st_replace, 1, ST_ASKED,
+    { "status", st_status, 0, ST_IN_PLACE, 0, "DISK..." },
+    { "verify", st_verify, 0, ST_COPIED, ST_RATE, "[--rate SIZE] DISK..." },
+    { "list-damaged", st_list_damaged, 0, ST_COPIED, ST_RATE,
+      "[--rate SIZE] DISK..." },
+    { "heal", st_heal, 0, ST_COPIED, ST_RATE, "[--rate SIZE] DISK..." },
+    { "replace", st_replace, 1, ST_ASKED, ST_SLOT|ST_NO_WAIT,
       "[--slot N] [--no-wait] DISK DISK..." },
-    { NULL, NULL, 0, ST_ALONE, NULL }
+    { "salvage", st_salvage, 1, ST_ALONE, 0, "DIR DISK..." },
+    { NULL, NULL, 0, ST_ALONE, 0, NULL }
 };
 
 
@@ -81,7 +90,7 @@ main(int argc, char **argv)
     }
 
     if (st_commands[i].name == NULL
-        || st_options(st_commands[i].handler == st_replace, &argc, argv) != 0
+        || st_options(st_commands[i].options, &argc, argv) != 0
         || argc < 2 + st_commands[i].nargs)
     {
         st_usage(stderr);
@@ -125,7 +134,7 @@ main(int argc, char **argv)
 /* behind the command's name, and gone from there; -1: there is no such one */
 
 static int
-st_options(int known, int *argc, char **argv)
+st_options(unsigned known, int *argc, char **argv)
 {
     int   i;
     char *end;
@@ -138,10 +147,19 @@ st_options(int known, int *argc, char **argv)
             break;
         }
 
-        if (known && strcmp(argv[i], "--no-wait") == 0) {
+        if ((known & ST_NO_WAIT) && strcmp(argv[i], "--no-wait") == 0) {
             st_no_wait = 1;
 
-        } else if (known && strcmp(argv[i], "--slot") == 0 && i + 1 < *argc) {
+        } else if ((known & ST_RATE) && strcmp(argv[i], "--rate") == 0
+                   && i + 1 < *argc)
+        {
+            if (st_size(argv[++i], &st_rate) != 0) {
+                return -1;
+            }
+
+        } else if ((known & ST_SLOT) && strcmp(argv[i], "--slot") == 0
+                   && i + 1 < *argc)
+        {
 
             n = strtol(argv[++i], &end, 10);
 
@@ -158,6 +176,36 @@ st_options(int known, int *argc, char **argv)
 
     memmove(argv + 1, argv + i, (size_t) (*argc - i) * sizeof(char *));
     *argc -= i - 1;
+
+    return 0;
+}
+
+
+/* bytes; k, m and g as nginx has them.  -1: it is none, or 0 */
+
+static int
+st_size(const char *text, uint64_t *size)
+{
+    int                  shift;
+    char                *end;
+    unsigned long long   n;
+
+    errno = 0;
+    n = text[0] >= '0' && text[0] <= '9' ? strtoull(text, &end, 10) : 0;
+
+    if (n == 0 || errno || n > (1ULL << 40)) {
+        return -1;
+    }
+
+    shift = *end == 'k' || *end == 'K' ? 10
+            : *end == 'm' || *end == 'M' ? 20
+            : *end == 'g' || *end == 'G' ? 30 : 0;
+
+    if (end[shift != 0] || n > (1ULL << 50) >> shift) {
+        return -1;
+    }
+
+    *size = n << shift;
 
     return 0;
 }

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <isa-l.h>
@@ -73,9 +74,13 @@ static int st_run_column(st_reader_t *r, uint64_t have, uint64_t at,
     size_t len, uint64_t block);
 static void st_fault(st_reader_t *r, unsigned i, st_fault_e fault,
     uint64_t block);
+static void st_run_pace(uint64_t bytes);
 static uint32_t st_get_u32(const uint8_t *p);
 static void st_put_u32(uint8_t *p, uint32_t v);
 static void st_put_u64(uint8_t *p, uint64_t v);
+
+
+uint64_t  st_rate;
 
 
 static const char *const  st_faults[ST_FAULTS] = {
@@ -440,6 +445,8 @@ st_run_stripe(st_reader_t *r, uint64_t stripe, uint64_t unit)
 
     offset = stripe * r->unit;
 
+    st_run_pace(unit * r->n);
+
     for (i = 0; i < r->n; i++) {
         good[i] = r->file[i].fd == -1 ? 0
                                       : st_shard_blocks(r, i, offset, unit);
@@ -460,6 +467,44 @@ st_run_stripe(st_reader_t *r, uint64_t stripe, uint64_t unit)
     }
 
     return 0;
+}
+
+
+/* so many are read next: not before it is their time */
+
+static void
+st_run_pace(uint64_t bytes)
+{
+    uint64_t         now, due;
+    struct timespec  ts;
+
+    static uint64_t  start, done;
+
+    if (st_rate == 0) {
+        return;
+    }
+
+    now = st_now();
+
+    if (start == 0) {
+        start = now;
+    }
+
+    due = start + (uint64_t) ((double) done * 1000 / (double) st_rate);
+    done += bytes;
+
+    if (due > now) {
+        ts.tv_sec = (time_t) ((due - now) / 1000);
+        ts.tv_nsec = (long) ((due - now) % 1000 * 1000000);
+        (void) nanosleep(&ts, NULL);
+
+    } else {
+
+        /* what was not read while something else was done is not made up */
+
+        start = now;
+        done = bytes;
+    }
 }
 
 

@@ -564,8 +564,9 @@ void st_verify_line(st_later_t *later, const char *verdict);
 
 /* ---- commands: an exit status */
 
-extern int   st_slot;                  /* --slot, or -1 */
-extern int   st_no_wait;               /* --no-wait */
+extern uint64_t  st_rate;              /* --rate, bytes/s of all disks; 0 */
+extern int       st_slot;              /* --slot, or -1 */
+extern int       st_no_wait;           /* --no-wait */
 
 int st_status(st_set_t *set, char **args);
 int st_verify(st_set_t *set, char **args);
