@@ -729,10 +729,13 @@ s3_every_crashed(void)
 }
 
 
-/* but the locks of the store process's own sessions, which repair makes */
+/*
+ * But the locks of the store process's own sessions, which repair makes.  out:
+ * they are listed there, or NULL
+ */
 
 static unsigned
-entries(const char *path)
+entries(const char *path, FILE *out)
 {
     DIR            *dir;
     char            link[PATH_MAX];
@@ -750,7 +753,17 @@ entries(const char *path)
 
     while ((e = readdir(dir)) != NULL) {
         len = readlinkat(dirfd(dir), e->d_name, link, sizeof(link));
-        n += len > 0 && !(len > 5 && memcmp(link + len - 5, "/lock", 5) == 0);
+
+        if (len <= 0 || (len > 5 && memcmp(link + len - 5, "/lock", 5) == 0)) {
+            continue;
+        }
+
+        n++;
+
+        if (out) {
+            (void) fprintf(out, "%s/%s: %.*s\n", path, e->d_name, (int) len,
+                           link);
+        }
     }
 
     (void) closedir(dir);
@@ -759,8 +772,8 @@ entries(const char *path)
 }
 
 
-unsigned
-s3_every_descriptors(int store)
+static unsigned
+descriptors(int store, FILE *out)
 {
     DIR            *dir;
     char            path[400], root[64];
@@ -775,7 +788,7 @@ s3_every_descriptors(int store)
     while (dir != NULL && (e = readdir(dir)) != NULL) {
         if (e->d_name[0] != '.') {
             (void) snprintf(path, sizeof(path), "%s/%s/fd", root, e->d_name);
-            n += entries(path);
+            n += entries(path, out);
         }
     }
 
@@ -784,4 +797,18 @@ s3_every_descriptors(int store)
     }
 
     return n;
+}
+
+
+unsigned
+s3_every_descriptors(int store)
+{
+    return descriptors(store, NULL);
+}
+
+
+void
+s3_every_descriptors_list(int store)
+{
+    (void) descriptors(store, stderr);
 }

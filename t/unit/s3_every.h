@@ -71,6 +71,8 @@ int s3_every_crashed(void);
  * threads have tables of their own
  */
 unsigned s3_every_descriptors(int store);
+/* on stderr */
+void s3_every_descriptors_list(int store);
 
 /*
  * the store process is killed, or, with leaks, looks for what it has leaked

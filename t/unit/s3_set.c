@@ -73,6 +73,8 @@ s3_set_conf(s3_set_t *set)
     set->conf.disks = (const char **) set->disks;
     set->conf.parity = set->parity;
     set->conf.late = set->late;
+    set->conf.scrub_interval = set->scrub;
+    set->conf.scrub_rate = 64 * 1024 * 1024;
     set->conf.threads = 2;
     set->conf.compute = 1;
     set->conf.memory = 32 * 1024 * 1024;
@@ -139,7 +141,7 @@ s3_set_process(void)
 {
     char      *env, *dir;
     s3_set_t  *set;
-    unsigned   n, m, late;
+    unsigned   n, m, late, scrub;
 
     env = getenv("S3_SET_PROCESS");
 
@@ -151,13 +153,14 @@ s3_set_process(void)
 
     dir = NULL;
 
-    if (sscanf(env, "%u:%u:%u:%ms", &n, &m, &late, &dir) != 4) {
+    if (sscanf(env, "%u:%u:%u:%u:%ms", &n, &m, &late, &scrub, &dir) != 5) {
         _exit(3);
     }
 
     set = s3_set_create(dir, n, m);
     set->late = late;
     set->conf.late = late;
+    set->conf.scrub_interval = scrub;
 
     if (s3_process_start(&set->conf) == NULL) {
         _exit(4);
@@ -176,8 +179,9 @@ s3_set_start(s3_set_t *set)
     pid_t   pid;
 
     assert_int_equal(set->pid, 0);
-    assert_int_not_equal(asprintf(&env, "%u:%u:%u:%s", set->ndisks,
-                                  set->parity, set->late, set->dir), -1);
+    assert_int_not_equal(asprintf(&env, "%u:%u:%u:%u:%s", set->ndisks,
+                                  set->parity, set->late, set->scrub,
+                                  set->dir), -1);
     assert_int_equal(setenv("S3_SET_PROCESS", env, 1), 0);
 
     pid = vfork();
@@ -205,8 +209,9 @@ s3_set_respawn(s3_set_t *set, unsigned us)
     char   *env;
     pid_t   pid;
 
-    assert_int_not_equal(asprintf(&env, "%u:%u:%u:%s", set->ndisks,
-                                  set->parity, set->late, set->dir), -1);
+    assert_int_not_equal(asprintf(&env, "%u:%u:%u:%u:%s", set->ndisks,
+                                  set->parity, set->late, set->scrub,
+                                  set->dir), -1);
     assert_int_equal(setenv("S3_SET_PROCESS", env, 1), 0);
 
     pid = fork();

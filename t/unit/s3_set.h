@@ -18,6 +18,7 @@ typedef struct {
     unsigned         ndisks;
     unsigned         parity;
     unsigned         late;
+    unsigned         scrub;         /* s between rounds, 0: none */
     s3_conf_t        conf;
     char            *disks[S3_MAX_DISKS];
     pid_t            pid;           /* of the store process, 0: none */

@@ -11,7 +11,8 @@
  * client after a restart.  No shard is left over or missing on any disk, no
  * descriptor is left, no memory (make asan).
  *
- *     S3_EVERY=all            every n; else how many of each operation and
+ *     S3_EVERY=all            every n, but where each takes long, or there
+ *                             are many; else how many of each operation and
  *                             fault, at random; 1
  *     S3_EVERY_ONLY=put:hang:17   that operation, or any; that fault; that n
  *     S3_EVERY_SEED=n         the seed of this run (printed)
@@ -63,7 +64,8 @@
 #define ROUND         12              /* of so many the end is waited for */
 #define MOST          400             /* allocations, of which there are more
                                          than calls */
-#define HANGS         6
+#define HANGS         6               /* each takes who waits ten seconds */
+#define SLOW          40              /* of those that take seconds */
 #define LATE          1000            /* ms */
 #define WAIT          20000
 
@@ -96,6 +98,7 @@ typedef struct {
     int        (*look)(s3_set_t *set, subject_t *o);
     int        (*mend)(s3_set_t *set, subject_t *o);
     unsigned     ndisks;              /* at least */
+    unsigned     slow;                /* seconds each: not every n */
 } op_t;
 
 
@@ -166,14 +169,13 @@ absent(s3_set_t *set, const char *key)
  * a 503 meanwhile.  Others must not see it.
  */
 
-#define soon(rc, call)                                                    \
+#define soon(rc, few, call)                                                   \
     do {                                                                  \
         uint64_t  until_ = s3_now() + 8000;                               \
                                                                           \
         do {                                                              \
             rc = call;                                                    \
-        } while (rc != S3_STORE_OK && set->ndisks == 2                    \
-                 && s3_now() < until_);                                   \
+        } while (rc != S3_STORE_OK && few && s3_now() < until_);          \
     } while (0)
 
 
@@ -182,7 +184,7 @@ put(s3_set_t *set, const char *key, uint64_t of, size_t size)
 {
     int  rc;
 
-    soon(rc, s3_set_put(set, BUCKET, key, of, size));
+    soon(rc, 1, s3_set_put(set, BUCKET, key, of, size));
     assert_int_equal(rc, S3_STORE_OK);
 }
 
@@ -386,6 +388,10 @@ many_run(s3_set_t *set, subject_t *o)
     }
 
     if (!s3_set_until(set, many_done, &m, WAIT)) {
+        for (i = 0; i < MANY; i++) {
+            s3_client_cancel(set->client, &m.calls[i]);
+        }
+
         return -1;
     }
 
@@ -460,7 +466,8 @@ part_prepare(s3_set_t *set, subject_t *o)
     s3_test_fill(o->upload_id, 16, o->seed);
     o->upload_id[0] = 0;
 
-    soon(rc, s3_set_upload_create(set, BUCKET, o->key, o->upload_id));
+    soon(rc, 1, s3_set_upload_create(set, BUCKET, o->key,
+                                     o->upload_id));
     assert_int_equal(rc, S3_STORE_OK);
 }
 
@@ -529,9 +536,9 @@ complete_prepare(s3_set_t *set, subject_t *o)
     int  rc;
 
     part_prepare(set, o);
-    soon(rc, part_put(set, o, 1));
+    soon(rc, 1, part_put(set, o, 1));
     assert_int_equal(rc, S3_STORE_OK);
-    soon(rc, part_put(set, o, 2));
+    soon(rc, 1, part_put(set, o, 2));
     assert_int_equal(rc, S3_STORE_OK);
 }
 
@@ -736,13 +743,13 @@ heal_prepare(s3_set_t *set, subject_t *o)
     char      path[PATH_MAX];
     uint8_t   byte;
 
+    /* nothing else is repaired meanwhile: what is newest is this one's */
+
+    assert_true(s3_set_repaired(set, shards_before(o), 2 * WAIT));
     get_prepare(set, o);
+    assert_true(s3_set_repaired(set, shards_before(o) + 1, 2 * WAIT));
 
-    /* one of data, out of tmp/ */
-
-    while (s3_set_files(set, "tmp")) {
-        (void) s3_set_head(set, BUCKET, o->key);
-    }
+    /* one of data */
 
     do {
         o->disk = (o->disk + 1) % set->ndisks;
@@ -796,6 +803,24 @@ heal_mend(s3_set_t *set, subject_t *o)
     }
 
     return 0;
+}
+
+
+/* nobody reads it: the scrub finds it */
+
+static int
+scrub_run(s3_set_t *set, subject_t *o)
+{
+    (void) s3_set_until(set, healed, NULL, 3000);
+
+    return S3_STORE_OK;
+}
+
+
+static int
+scrub_mend(s3_set_t *set, subject_t *o)
+{
+    return s3_set_until(set, healed, NULL, 2 * WAIT);
 }
 
 
@@ -892,22 +917,29 @@ replace_mend(s3_set_t *set, subject_t *o)
 }
 
 
+#define op(name, prepare, run, look)                                      \
+    { name, prepare, run, look, NULL, 2, 0 }
+
 static const op_t  ops[] = {
-    { "put-inline", prepare_none, put_inline_run, put_inline_look, NULL, 2 },
-    { "put", prepare_none, put_run, put_look, NULL, 2 },
-    { "put-stripes", prepare_none, put_many_run, put_many_look, NULL, 2 },
-    { "overwrite", prepare_old, put_run, overwrite_look, NULL, 2 },
-    { "part", part_prepare, part_run, part_look, NULL, 2 },
-    { "complete", complete_prepare, complete_run, complete_look, NULL, 2 },
-    { "copy", copy_prepare, copy_run, copy_look, NULL, 2 },
-    { "delete", prepare_old, delete_run, delete_look, NULL, 2 },
-    { "delete-objects", many_prepare, many_run, many_look, NULL, 2 },
-    { "get", get_prepare, get_run, get_look, NULL, 2 },
-    { "heal", heal_prepare, heal_run, get_look, heal_mend, 2 },
-    { "hole", hole_prepare, hole_run, get_look, NULL, 4 },
-    { "start", start_prepare, start_run, get_look, NULL, 2 },
-    { "replace", replace_prepare, replace_run, get_look, replace_mend, 2 },
+    op("put-inline", prepare_none, put_inline_run, put_inline_look),
+    op("put", prepare_none, put_run, put_look),
+    op("put-stripes", prepare_none, put_many_run, put_many_look),
+    op("overwrite", prepare_old, put_run, overwrite_look),
+    op("part", part_prepare, part_run, part_look),
+    op("complete", complete_prepare, complete_run, complete_look),
+    op("copy", copy_prepare, copy_run, copy_look),
+    op("delete", prepare_old, delete_run, delete_look),
+    op("delete-objects", many_prepare, many_run, many_look),
+    op("get", get_prepare, get_run, get_look),
+    { "heal", heal_prepare, heal_run, get_look, heal_mend, 2, 1 },
+    { "scrub", heal_prepare, scrub_run, get_look, scrub_mend, 2, 1 },
+    { "hole", hole_prepare, hole_run, get_look, NULL, 4, 1 },
+    { "start", start_prepare, start_run, get_look, NULL, 2, 1 },
+    { "replace", replace_prepare, replace_run, get_look, replace_mend, 2, 1 },
+    { "format", NULL, NULL, NULL, NULL, 2, 1 },          /* once_formed() */
 };
+
+#undef op
 
 #define NOPS   (sizeof(ops) / sizeof(ops[0]))
 
@@ -930,11 +962,14 @@ static char        at[300];           /* what is being done, for a failure */
     } while (0)
 
 
+/* a scrub that goes on has a shard of each disk open: of four threads */
+
 static int
 descriptors_same(void *data)
 {
-    return s3_every_descriptors(0) == descriptors[0]
-           && s3_every_descriptors(1) == descriptors[1];
+    return s3_every_descriptors(0) <= descriptors[0]
+           && s3_every_descriptors(1) <= descriptors[1]
+                                         + (set->scrub ? 4 * set->ndisks : 0);
 }
 
 
@@ -946,7 +981,9 @@ descriptors_learn(void)
     unsigned  i;
 
     for (i = 0; i < 3; i++) {
-        if (!s3_set_until(set, descriptors_same, NULL, 0)) {
+        if (s3_every_descriptors(0) != descriptors[0]
+            || s3_every_descriptors(1) != descriptors[1])
+        {
             descriptors[0] = s3_every_descriptors(0);
             descriptors[1] = s3_every_descriptors(1);
             i = 0;
@@ -957,12 +994,33 @@ descriptors_learn(void)
 }
 
 
+/*
+ * A client may not have opened yet a disk that is back, or any: then there
+ * are too few of them, which passes
+ */
+
+static int
+look_soon(const series_t *series, subject_t *o)
+{
+    int       state;
+    uint64_t  until;
+
+    until = s3_now() + WAIT;
+
+    do {
+        state = series->op->look(set, o);
+    } while (state < 0 && s3_now() < until);
+
+    return state;
+}
+
+
 static void
 look(const series_t *series, subject_t *o, const char *when)
 {
     int  state;
 
-    state = series->op->look(set, o);
+    state = look_soon(series, o);
 
     check(state >= 0, "%s: neither old nor new", when);
     check(state == o->state, "%s: state %d was %d", when, state, o->state);
@@ -986,13 +1044,25 @@ round_end(const series_t *series)
         shards += subjects[i].shards;
     }
 
+    if (nsubjects == 0) {
+        return;
+    }
+
     (void) snprintf(at, sizeof(at), "%s: end of a round", series->op->name);
 
     check(s3_set_whole(set, WAIT), "the set is not whole");
     check(s3_set_repaired(set, shards, 2 * WAIT),
           "%u files in data/, %u in tmp/, of %u shards",
           s3_set_files(set, "data"), s3_set_files(set, "tmp"), shards);
-    check(s3_set_until(set, descriptors_same, NULL, WAIT),
+
+    rc = s3_set_until(set, descriptors_same, NULL, WAIT);
+
+    if (!rc) {
+        s3_every_descriptors_list(0);
+        s3_every_descriptors_list(1);
+    }
+
+    check(rc,
           "descriptors: %u were %u in the client, %u were %u in the store "
           "process", s3_every_descriptors(0), descriptors[0],
           s3_every_descriptors(1), descriptors[1]);
@@ -1044,6 +1114,9 @@ typedef struct {
     unsigned    failed;
 } count_t;
 
+typedef unsigned (*once_pt)(const series_t *series, s3_every_kind_e kind,
+    unsigned n, unsigned number, count_t *count);
+
 
 static int
 disk_out(void *data)
@@ -1094,6 +1167,14 @@ once(const series_t *series, s3_every_kind_e kind, unsigned n,
     {
         check(s3_set_until(set, disk_out, NULL, 10 * LATE),
               "the disk hangs and is not left out");
+    }
+
+    /* where no other disk is out yet */
+
+    if (kind == S3_EVERY_HANG && series->parity > 1 && s3_every_hit()
+        && s3_every_disk() >= 0 && series->op->run != hole_run
+        && series->op->run != replace_run)
+    {
         check(s3_set_put(set, BUCKET, "beside", number, SIZE_OLD)
               == S3_STORE_OK, "nothing can be written beside");
         check(reads(set, "beside", number, SIZE_OLD), "it cannot be read");
@@ -1119,11 +1200,11 @@ once(const series_t *series, s3_every_kind_e kind, unsigned n,
 
         /* what nobody waits for any more is decided before this is */
 
-        soon(status, s3_set_put(set, BUCKET, "next", 0, 1));
+        soon(status, set->ndisks == 2, s3_set_put(set, BUCKET, "next", 0, 1));
         check(status == S3_STORE_OK, "it goes on undecided");
     }
 
-    state = series->op->look(set, o);
+    state = look_soon(series, o);
     o->state = state;
 
     check(state >= 0, "neither old nor new");
@@ -1137,10 +1218,11 @@ once(const series_t *series, s3_every_kind_e kind, unsigned n,
 
     /* the next request; what was found is what is found */
 
-    soon(status, s3_set_put(set, BUCKET, "next", number, SIZE_NEW));
+    soon(status, set->ndisks == 2,
+         s3_set_put(set, BUCKET, "next", number, SIZE_NEW));
     check(status == S3_STORE_OK, "the next put fails: %d", status);
     check(reads(set, "next", number, SIZE_NEW), "what it put is not read");
-    soon(status, s3_set_delete(set, BUCKET, "next"));
+    soon(status, set->ndisks == 2, s3_set_delete(set, BUCKET, "next"));
     check(status == S3_STORE_OK, "the next delete fails: %d", status);
     look(series, o, "afterwards");
 
@@ -1157,26 +1239,88 @@ once(const series_t *series, s3_every_kind_e kind, unsigned n,
 }
 
 
+/* the first start of a set */
+
+static unsigned
+once_formed(const series_t *series, s3_every_kind_e kind, unsigned n,
+    unsigned number, count_t *count)
+{
+    int       formed, leaks;
+    char      path[PATH_MAX];
+    unsigned  calls;
+
+    (void) snprintf(path, sizeof(path), "%s/f%u", series->dir, number);
+    assert_int_equal(mkdir(path, 0755), 0);
+    (void) snprintf(at, sizeof(at), "format:%s:%u", s3_every_kinds[kind], n);
+
+    set = s3_set_create(path, series->ndisks, series->parity);
+    set->late = LATE;
+    set->conf.late = LATE;
+
+    s3_every_arm(kind, n);
+    s3_set_start(set);
+    s3_set_client(set);
+    formed = s3_set_state(set, S3_STORE_OK, 4000);
+    calls = s3_every_disarm();
+
+    (void) snprintf(at, sizeof(at), "format:%s:%u (%s), formed at once %d",
+                    s3_every_kinds[kind], n, s3_every_what(), formed);
+
+    check(s3_every_crashed() == 0, "the store process ended with %x",
+          s3_every_crashed());
+    check(s3_set_state(set, S3_STORE_OK, 2 * WAIT), "it is not formed");
+    check(s3_set_whole(set, 2 * WAIT), "the set is not whole");
+    check(s3_set_bucket_create(set, BUCKET) == S3_STORE_OK, "no bucket");
+    put(set, "k", number, SIZE_NEW);
+
+    s3_set_client_close(set);
+    leaks = s3_every_stop(set, 1);
+    check(leaks == 0, "the store process has leaked memory: %d", leaks);
+    check(s3_every_leaks() == 0, "the client has leaked memory");
+
+    s3_set_start(set);
+    s3_set_client(set);
+    check(s3_set_state(set, S3_STORE_OK, WAIT), "it does not start again");
+    check(s3_set_whole(set, WAIT), "the set is not whole after a start");
+    check(reads(set, "k", number, SIZE_NEW), "what was put does not read");
+    check(s3_set_repaired(set, 1, WAIT), "%u files in data/, %u in tmp/",
+          s3_set_files(set, "data"), s3_set_files(set, "tmp"));
+
+    s3_set_client_close(set);
+    (void) s3_every_stop(set, 0);
+    s3_set_free(set);
+    s3_test_dir_free(strdup(path));
+
+    if (s3_every_hit()) {
+        count->done += formed;
+        count->failed += !formed;
+    }
+
+    return calls;
+}
+
+
 static void
 series_kind(const series_t *series, s3_every_kind_e kind, unsigned *number)
 {
     count_t   count;
+    once_pt   one;
     unsigned  n, calls, i, met, most;
 
     memset(&count, 0, sizeof(count_t));
+    one = series->op->run ? once : once_formed;
 
     if (series->n) {
-        (void) once(series, kind, series->n, (*number)++, &count);
+        (void) one(series, kind, series->n, (*number)++, &count);
         round_end(series);
         return;
     }
 
-    calls = once(series, kind, UINT_MAX, (*number)++, &count);
+    calls = one(series, kind, UINT_MAX, (*number)++, &count);
     met = 0;
 
-    /* each takes the ten seconds of who waits */
-
     most = kind == S3_EVERY_HANG && series->parity == 1 ? HANGS
+           : series->op->slow ? SLOW
            : kind >= S3_EVERY_NOMEM && calls > MOST ? MOST : 0;
 
     if (series->most && (most == 0 || most > series->most)) {
@@ -1185,15 +1329,15 @@ series_kind(const series_t *series, s3_every_kind_e kind, unsigned *number)
 
     if (most == 0) {
         do {
-            (void) once(series, kind, ++met, (*number)++, &count);
+            (void) one(series, kind, ++met, (*number)++, &count);
         } while (s3_every_hit());
 
         met--;
 
     } else {
         for (i = 0; i < most && calls; i++) {
-            n = 1 + random_next(calls);
-            (void) once(series, kind, n, (*number)++, &count);
+            n = 1 + i * calls / most + random_next(calls / most + 1);
+            (void) one(series, kind, n, (*number)++, &count);
             met += s3_every_hit();
         }
     }
@@ -1206,6 +1350,22 @@ series_kind(const series_t *series, s3_every_kind_e kind, unsigned *number)
                   series->parity, s3_every_kinds[kind], calls, met,
                   count.done, count.failed, s3_every_deaths());
     (void) fflush(stdout);
+}
+
+
+static void
+set_up(const series_t *series)
+{
+    set = s3_set_create(series->dir, series->ndisks, series->parity);
+    set->late = LATE;
+    set->conf.late = LATE;
+    set->scrub = strcmp(series->op->name, "scrub") == 0;
+    s3_set_start(set);
+    s3_set_client(set);
+    assert_true(s3_set_state(set, S3_STORE_OK, WAIT));
+    assert_true(s3_set_whole(set, WAIT));
+    assert_int_equal(s3_set_bucket_create(set, BUCKET), S3_STORE_OK);
+    descriptors_learn();
 }
 
 
@@ -1228,15 +1388,9 @@ series_run(const series_t *series)
     seed = series->seed;
     s3_every_start(series->dir);
 
-    set = s3_set_create(series->dir, series->ndisks, series->parity);
-    set->late = LATE;
-    set->conf.late = LATE;
-    s3_set_start(set);
-    s3_set_client(set);
-    assert_true(s3_set_state(set, S3_STORE_OK, WAIT));
-    assert_true(s3_set_whole(set, WAIT));
-    assert_int_equal(s3_set_bucket_create(set, BUCKET), S3_STORE_OK);
-    descriptors_learn();
+    if (series->op->run) {
+        set_up(series);
+    }
 
     number = 0;
 
@@ -1246,8 +1400,11 @@ series_run(const series_t *series)
         }
     }
 
-    s3_set_client_close(set);
-    (void) s3_every_stop(set, 0);
+    if (series->op->run) {
+        s3_set_client_close(set);
+        (void) s3_every_stop(set, 0);
+    }
+
     (void) fflush(stdout);
     _exit(0);
 }
