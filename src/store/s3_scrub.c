@@ -495,7 +495,10 @@ s3_scrub_page_finish(s3_op_t *op)
            (unsigned long) op->sequence);
 
     if (!s3_disk_spared(p, disk)) {
-        s->page++;
+
+        /* nothing to be done; of a lost end the first page says all */
+
+        s->page = (s->bad == 2) ? UINT32_MAX : s->page + 1;
         return;
     }
 

@@ -420,7 +420,8 @@ def test_scrub(scrubbed, tool):
 def test_no_other_to_copy_from():
     """The only disk there is: what its index still has is served."""
 
-    with s3_server.Store(disks=1, parity=0) as store:
+    with s3_server.Store(disks=1, parity=0,
+                         http="s3_scrub 1s rate=900m;") as store:
         store.client().create_bucket(Bucket=BUCKET)
         client = Client(store.port, s3_server.ACCESS_KEY,
                         s3_server.SECRET_KEY)
@@ -437,6 +438,12 @@ def test_no_other_to_copy_from():
         damage_page(store.disks[0], "inline", "overflow")
         store.start()
         client.close()
+
+        # the scrub says so, goes on, and leaves the disk where it is
+
+        wait_round(store)
+        assert "of its index is damaged" in store.log()
+        assert "is dropped" not in store.log()
         there = {f"wide/{n}": (f"wide/{n}", 12000) for n in range(30)}
         lost = set()
 
@@ -487,10 +494,10 @@ def test_format_file(store, client, damage):
     put(client, "other", "other", MIB)
     check_all(client, {"key": ("key", MIB), "other": ("other", MIB)})
 
-    poll("the log says so", lambda: (
-        f'disk "{disk}" is not empty and has no format file' if damage == "gone"
-        else f'disk "{disk}" is left out: its format file is damaged')
-        in store.log(), 5)
+    why = "is not empty and has no format file" if damage == "gone" \
+        else "is left out: its format file is damaged"
+
+    poll("the log says so", lambda: f'disk "{disk}" {why}' in store.log(), 5)
 
     store.stop()
     assert (disk / "index.db").stat() == index
