@@ -381,6 +381,9 @@ void s3_orphans_finish(s3_process_t *p);
 void s3_disk_try(s3_disk_t *disk);
 /* why: a constant */
 void s3_disk_drop(s3_disk_t *disk, int error, const char *why);
+/* whether enough others have a good index: one that is damaged is then copied
+ * from them */
+int s3_disk_spared(s3_process_t *p, const s3_disk_t *disk);
 /* why a disk could not be opened, in words */
 const char *s3_disk_error_text(int error);
 void s3_disks_tick(s3_process_t *p);

@@ -38,7 +38,6 @@ static void s3_drive_watch_run(s3_op_t *op);
 static void s3_drive_watch_finish(s3_op_t *op);
 static void s3_drive_close_run(s3_op_t *op);
 static void s3_drive_release(s3_drive_t *drive);
-static int s3_disk_spared(s3_process_t *p, const s3_disk_t *disk);
 
 
 static s3_drive_t *
@@ -656,7 +655,7 @@ s3_disk_drop(s3_disk_t *disk, int error, const char *why)
  * well.  Else a damaged index is better than none.
  */
 
-static int
+int
 s3_disk_spared(s3_process_t *p, const s3_disk_t *disk)
 {
     unsigned          i, n;

@@ -189,6 +189,15 @@ int s3_index_rows(s3_index_t *index, s3_index_cursor_t *cursor, size_t max,
  */
 int s3_index_fold(s3_index_t *index);
 
+/*
+ * Whether that page of the database's file is not what it must be, which
+ * s3_vfs_pages() could not tell for sure (writer: nothing else writes there
+ * meanwhile).  bad: what that said; a checkpoint gives a file its size again,
+ * and zeros for what it had lost.  0; EBUSY: ask again later, a batch is open
+ * or the log can't be moved into the file as yet
+ */
+int s3_index_page(s3_index_t *index, uint32_t pgno, int bad, int *damaged);
+
 
 /*
  * --- reads ---  each in one snapshot, whose sequence is given: the answer is

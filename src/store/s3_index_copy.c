@@ -1,6 +1,7 @@
 /*
  * All rows of an index, for a fresh copy on another disk: the current disk's
- * side of it; and what makes an index one file.
+ * side of it; what makes an index one file; and whether a page of that is
+ * damaged.
  */
 
 
@@ -214,4 +215,40 @@ s3_index_fold(s3_index_t *index)
     err = s3_vfs_sync_wal(index->vfs);
 
     return err ? s3_index_error(index, err, "the log can't be synced") : 0;
+}
+
+
+int
+s3_index_page(s3_index_t *index, uint32_t pgno, int bad, int *damaged)
+{
+    int  rc, left, done, strict;
+
+    if (!index->writer || index->batch || index->failed) {
+        return EBUSY;
+    }
+
+    strict = (bad == 2);
+
+    if (s3_vfs_pages(index->vfs, pgno, 1, strict, damaged) == 1
+        || !*damaged)
+    {
+        return 0;
+    }
+
+    /* it may have a better one in the log */
+
+    rc = sqlite3_wal_checkpoint_v2(index->db, "main",
+                                   SQLITE_CHECKPOINT_PASSIVE, &left, &done);
+
+    if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY) {
+        return s3_index_fail(index, rc);
+    }
+
+    if (rc != SQLITE_OK || left != done) {
+        return EBUSY;
+    }
+
+    (void) s3_vfs_pages(index->vfs, pgno, 1, strict, damaged);
+
+    return 0;
 }

@@ -13,7 +13,10 @@
  * read at once and as fast as the disk can.
  *
  * Behind the last row a round looks at the files: those that no row names, and
- * that have stood there for an hour, are left over from a crash, and go.
+ * that have stood there for an hour, are left over from a crash, and go.  Then
+ * it reads the pages of the index.  One whose sum is wrong may be one that the
+ * log has: the writer's thread looks twice.  One that is damaged costs the disk
+ * its index (docs/commit.md, section 7).
  *
  * How far a disk has come is in DISK/scrub, which is read at the first step of
  * an opening: a restart goes on there.  It is not synced: what is lost is read
@@ -49,7 +52,8 @@ enum {
     S3_SCRUB_PART = 0,                     /* of a shard, or of the list */
     S3_SCRUB_GOOD,
     S3_SCRUB_BAD,                          /* the shard is op->id */
-    S3_SCRUB_ROUND,                        /* the last shard was read */
+    S3_SCRUB_PAGE,                         /* of the index: it may be damaged */
+    S3_SCRUB_ROUND,                        /* the last page was read */
     S3_SCRUB_WAIT                          /* op->sequence: s to the next */
 };
 
@@ -100,6 +104,8 @@ struct s3_scrub_s {
                                               from which on they are looked
                                               at */
     unsigned              removed;
+    uint32_t              page;            /* of the index, the next; from 1 */
+    int                   bad;             /* as s3_vfs_pages() has it */
 };
 
 
@@ -119,6 +125,9 @@ static int s3_scrub_suspected(s3_op_t *op, s3_scrub_t *s);
 static int s3_scrub_next(s3_op_t *op, s3_scrub_t *s);
 static int s3_scrub_begin(s3_op_t *op, s3_scrub_t *s);
 static void s3_scrub_files(s3_op_t *op, s3_scrub_t *s);
+static void s3_scrub_index(s3_op_t *op, s3_scrub_t *s);
+static void s3_scrub_page_run(s3_op_t *op);
+static void s3_scrub_page_finish(s3_op_t *op);
 static int s3_scrub_directory(s3_op_t *op, s3_scrub_t *s,
     s3_scrub_names_t *names);
 static int s3_scrub_name(void *data, const char *name);
@@ -402,6 +411,7 @@ s3_scrub_begin(s3_op_t *op, s3_scrub_t *s)
     pr->started = now;
     s->files = 0;
     s->removed = 0;
+    s->page = 0;
 
     s3_scrub_save(op->drive->root, s);
 
@@ -437,10 +447,84 @@ s3_scrub_files(s3_op_t *op, s3_scrub_t *s)
     free(names);
 
     if (op->task.error == 0 && s->files == 0x10000) {
+        s3_scrub_index(op, s);
+    }
+}
+
+
+static void
+s3_scrub_index(s3_op_t *op, s3_scrub_t *s)
+{
+    unsigned  n;
+
+    if (s->page == 0) {
+        s->page = 1;
+    }
+
+    n = s3_vfs_pages(op->drive->vfs, s->page, S3_SCRUB_PIECE / S3_PAGE_SIZE,
+                     0, &s->bad);
+
+    s->page += n;
+    op->cursor += (uint64_t) n * S3_PAGE_SIZE;
+
+    if (s->bad) {
+
+        if (s3_drive_there(op->drive) != 0) {
+            op->task.error = EIO;
+            return;
+        }
+
+        op->status = S3_SCRUB_PAGE;
+        return;
+    }
+
+    if (n == 0) {
         s->progress.finished = time(NULL);
         s3_scrub_save(op->drive->root, s);
         op->status = S3_SCRUB_ROUND;
     }
+}
+
+
+static void
+s3_scrub_page_run(s3_op_t *op)
+{
+    op->task.error = s3_index_page(op->drive->writer, op->sequence,
+                                   op->status, &op->flag);
+}
+
+
+static void
+s3_scrub_page_finish(s3_op_t *op)
+{
+    s3_disk_t     *disk;
+    s3_scrub_t    *s;
+    s3_process_t  *p;
+
+    s = op->data;
+    disk = op->drive->disk;
+    p = op->drive->process;
+
+    s->running = 0;
+    s->next = p->now + S3_SCRUB_IDLE;
+
+    if (disk == NULL || op->error || !op->flag) {
+        return;                              /* it is read once more */
+    }
+
+    s3_log(p, 4, "disk \"%s\": page %lu of its index is damaged", disk->path,
+           (unsigned long) op->sequence);
+
+    if (!s3_disk_spared(p, disk)) {
+
+        /* nothing to be done; of a lost end the first page says all */
+
+        s->page = (s->bad == 2) ? UINT32_MAX : s->page + 1;
+        return;
+    }
+
+    s3_vfs_damaged(op->drive->vfs);
+    s3_disk_drop(disk, EBADMSG, "a page of its index is damaged");
 }
 
 
@@ -709,6 +793,7 @@ static void
 s3_scrub_finish(s3_op_t *op)
 {
     char           name[33];
+    s3_op_t       *page;
     uint64_t       bytes;
     unsigned       slot;
     s3_disk_t     *disk;
@@ -764,6 +849,15 @@ s3_scrub_finish(s3_op_t *op)
     s->counted = bytes;
 
     switch (op->status) {
+
+    case S3_SCRUB_PAGE:
+        page = s3_op_create(op->drive, S3_LANE_WRITER, s3_scrub_page_run,
+                            s3_scrub_page_finish, s);
+        page->sequence = s->page;
+        page->status = s->bad;
+        s->running = 1;
+        s3_op_post(page);
+        break;
 
     case S3_SCRUB_WAIT:
         s->next = p->now + op->sequence * 1000;

@@ -645,6 +645,52 @@ s3_vfs_read_db(s3_vfs_file_t *f, uint8_t *p, size_t size, uint64_t offset)
 }
 
 
+unsigned
+s3_vfs_pages(s3_vfs_t *vfs, uint32_t pgno, unsigned n, int strict, int *bad)
+{
+    int       fd;
+    ssize_t   got;
+    uint8_t   page[S3_VFS_PAGE];
+    uint32_t  count;
+    unsigned  i;
+
+    static const uint8_t  zeros[S3_VFS_PAGE];
+
+    *bad = 0;
+    fd = atomic_load(&vfs->files[S3_VFS_DB].fd);
+
+    for (i = 0; i < n; i++) {
+        got = s3_vfs_pread(fd, page, S3_VFS_PAGE,
+                           (uint64_t) (pgno + i - 1) * S3_VFS_PAGE);
+
+        if (got == S3_VFS_PAGE
+            && (s3_vfs_verify(page, pgno + i)
+                || (!strict && memcmp(page, zeros, S3_VFS_PAGE) == 0)))
+        {
+            continue;
+        }
+
+        if (got == 0
+            && s3_vfs_pread(fd, page, S3_VFS_PAGE, 0) == S3_VFS_PAGE
+            && s3_vfs_verify(page, 1))
+        {
+            /* the header's number of pages, as of the last checkpoint */
+
+            count = (uint32_t) page[28] << 24 | (uint32_t) page[29] << 16
+                    | (uint32_t) page[30] << 8 | page[31];
+
+            *bad = (pgno + i <= count) ? 2 : 0;
+            break;
+        }
+
+        *bad = 1;
+        break;
+    }
+
+    return i;
+}
+
+
 static int
 s3_vfs_read(sqlite3_file *file, void *p, int size, sqlite3_int64 offset)
 {

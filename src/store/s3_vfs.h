@@ -58,6 +58,19 @@ int s3_vfs_sync_wal(s3_vfs_t *vfs);
  * does not count; any thread */
 int s3_vfs_error(s3_vfs_t *vfs);
 
+/*
+ * Reads up to n pages of the database's file from pgno (from 1) on and
+ * verifies them: how many are right up to the first that is not, and whether
+ * there is such a one (*bad): 1, or 2 where the file has lost it with its end.
+ * None of both: the file's end.  A page is not right either while a checkpoint
+ * writes it, or where it was torn in one and stands in the log.  One of zeros
+ * passes, unless strict: it was got and given back in one transaction, and
+ * never written; who reads it as part of a tree refuses it.  Any thread of the
+ * disk's, while a connection is open
+ */
+unsigned s3_vfs_pages(s3_vfs_t *vfs, uint32_t pgno, unsigned n, int strict,
+    int *bad);
+
 /* SQLite found whole pages that make no database: a failure as a page's wrong
  * sum is, EBADMSG; any thread */
 void s3_vfs_damaged(s3_vfs_t *vfs);

@@ -4,6 +4,7 @@ and no object is missed by anybody."""
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 import s3_server
 from faults import BUCKET, KIB, MIB, Client, Load, content, poll
-from test_damage import flip, originals
+from test_damage import flip, originals, wait_round
 from test_disks import check_all, own, put, wait_complete
 from test_replace import check_read
 from test_store_tool import PAGE, edit_all
@@ -331,10 +332,96 @@ def test_as_many_as_may_be_lost(store, client, tool, objects):
     check_whole(tool, store)
 
 
+@pytest.fixture
+def scrubbed():
+    server = s3_server.Store(
+        disks=4, parity=2, http="s3_scrub 1s rate=900m;",
+        server="location = /status { s3_status; }")
+
+    try:
+        server.start()
+        server.client().create_bucket(Bucket=BUCKET)
+        yield server
+        server.stop()
+    finally:
+        server.stop(check=False)
+        server.remove()
+
+
+def test_scrub(scrubbed, tool):
+    """Pages that nobody reads: of a table that no client has use for, and
+    free ones; what the log has is no damage."""
+
+    store = scrubbed
+    client = Client(store.port, s3_server.ACCESS_KEY, s3_server.SECRET_KEY)
+    objects = {f"wide/{n}": (f"wide/{n}", 12000 + n) for n in range(40)}
+
+    for key, (tag, size) in objects.items():
+        put(client, key, tag, size)
+
+    for n in range(20):
+        assert client.delete(BUCKET, f"wide/{n}").status == 204
+        del objects[f"wide/{n}"]
+
+    wait_complete(store, client)
+    store.stop()
+    one_file(store)
+
+    db = sqlite3.connect(f"file:{store.disks[0] / 'index.db'}?immutable=1",
+                         uri=True)
+    used = {n for n, in db.execute("SELECT pageno FROM dbstat")}
+    pages = (store.disks[0] / "index.db").stat().st_size // PAGE
+    db.close()
+    free = max(set(range(1, pages + 1)) - used)
+
+    damage_page(store.disks[0], "part", "leaf")
+    flip(store.disks[1] / "index.db", (free - 1) * PAGE + 3000)
+    store.start()
+    client.close()
+
+    for disk, n in zip(store.disks,
+                       [page_of(store.disks[2], "part", "leaf") + 1, free]):
+        wait_copied(store, disk)
+        assert f'disk "{disk}": page {n} of its index is damaged' \
+            in store.log()
+
+    # one that every batch writes: what the log has of it is written there
+
+    store.stop()
+    one_file(store)
+    at = page_of(store.disks[2], "state", "leaf") * PAGE
+    store.start()
+    client.close()
+    put(client, "new", "new", 3000)
+    objects["new"] = ("new", 3000)
+
+    path = store.disks[2] / "index.db"
+    flip(path, at + 3000)
+    damaged = path.read_bytes()[at:at + PAGE]
+    poll("it is written", lambda: path.read_bytes()[at:at + PAGE] != damaged,
+         COPIED)
+
+    # the end is lost, which nobody has read
+
+    os.truncate(store.disks[3] / "index.db", pages // 2 * PAGE)
+    wait_copied(store, store.disks[3])
+    n = pages // 2 + 1
+    assert f'disk "{store.disks[3]}": page {n} of its index is damaged' \
+        in store.log()
+    wait_round(store)
+
+    assert len(re.findall(r"page \d+ of its index", store.log())) == 3
+    check_all(client, objects)
+    client.close()
+    store.stop()
+    check_whole(tool, store)
+
+
 def test_no_other_to_copy_from():
     """The only disk there is: what its index still has is served."""
 
-    with s3_server.Store(disks=1, parity=0) as store:
+    with s3_server.Store(disks=1, parity=0,
+                         http="s3_scrub 1s rate=900m;") as store:
         store.client().create_bucket(Bucket=BUCKET)
         client = Client(store.port, s3_server.ACCESS_KEY,
                         s3_server.SECRET_KEY)
@@ -351,6 +438,12 @@ def test_no_other_to_copy_from():
         damage_page(store.disks[0], "inline", "overflow")
         store.start()
         client.close()
+
+        # the scrub says so, goes on, and leaves the disk where it is
+
+        wait_round(store)
+        assert "of its index is damaged" in store.log()
+        assert "is dropped" not in store.log()
         there = {f"wide/{n}": (f"wide/{n}", 12000) for n in range(30)}
         lost = set()
 
@@ -401,10 +494,10 @@ def test_format_file(store, client, damage):
     put(client, "other", "other", MIB)
     check_all(client, {"key": ("key", MIB), "other": ("other", MIB)})
 
-    poll("the log says so", lambda: (
-        f'disk "{disk}" is not empty and has no format file' if damage == "gone"
-        else f'disk "{disk}" is left out: its format file is damaged')
-        in store.log(), 5)
+    why = "is not empty and has no format file" if damage == "gone" \
+        else "is left out: its format file is damaged"
+
+    poll("the log says so", lambda: f'disk "{disk}" {why}' in store.log(), 5)
 
     store.stop()
     assert (disk / "index.db").stat() == index
