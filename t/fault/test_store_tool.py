@@ -1021,10 +1021,10 @@ def test_rows_that_make_no_sense(filled, disks, verify, run, tmp_path):
                 " (SELECT data_id FROM object WHERE key = ?)",
                 [*args, key.encode()])
 
-    def part(what, key):
+    def part(what, key, number=2):
         return (f"UPDATE part SET {what} WHERE data_id = (SELECT data_id"
-                " FROM object WHERE key = ?) AND part_number = 2",
-                [key.encode()])
+                " FROM object WHERE key = ?) AND part_number = ?",
+                [key.encode(), number])
 
     for key in ["gone 1", "gone 2", "gone 3"]:
         assert key not in filled.bodies
@@ -1047,9 +1047,9 @@ def test_rows_that_make_no_sense(filled, disks, verify, run, tmp_path):
         dat("mask = 0", "./d"),
         obj("etag = x'00112233445566778899aabbccddeeff'", "a"),
         part('"offset" = 1', "parts SHA256"),
-        part("geometry = 77", "parts CRC32"),
+        part("geometry = 77", "parts CRC32", 1),
         part("part_number = 3", "parts CRC32C"),
-        part("size = -5", "parts CRC64NVME"))
+        part("size = -5", "parts CRC64NVME", 1))
 
     objects, others = verify(LOST, disks)
     lost = {"CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME", "a/b",
