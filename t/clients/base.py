@@ -13,6 +13,8 @@ import pathlib
 import re
 import subprocess
 
+from clients import prefork
+
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -91,6 +93,10 @@ class Client:
 class Command(Client):
     """A client that is a command.  run() raises Failure."""
 
+    # name of prefork.py, where the command is written in Python
+
+    python = None
+
     # S3's code in what it says, by the first of these that is found
 
     codes = ()
@@ -101,6 +107,8 @@ class Command(Client):
         return env | {"HOME": str(self.path), "LC_ALL": "C.UTF-8"}
 
     def command(self):
+        """Its words; without the first of them where that is python's."""
+
         raise NotImplementedError
 
     def code(self, text):
@@ -113,10 +121,16 @@ class Command(Client):
     def run(self, *args, stdin=None, timeout=120):
         """Its standard output, bytes."""
 
-        done = subprocess.run(
-            [*self.command(), *map(str, args)], env=self.environment(),
-            cwd=self.path, stdin=stdin or subprocess.DEVNULL,
-            capture_output=True, timeout=timeout)
+        command = [*self.command(), *map(str, args)]
+
+        if self.python:
+            done = prefork.run(self.python, command, self.environment(),
+                               self.path, stdin, timeout)
+        else:
+            done = subprocess.run(
+                command, env=self.environment(), cwd=self.path,
+                stdin=stdin or subprocess.DEVNULL, capture_output=True,
+                timeout=timeout)
 
         if done.returncode != 0:
             text = (done.stderr + done.stdout).decode(errors="replace")

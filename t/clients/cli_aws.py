@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 
 import awscli
 from botocore import xform_name
@@ -12,7 +11,7 @@ from clients.base import PART, Command, Sdk, Stream
 
 
 class Aws(Command, Sdk):
-    name = "aws"
+    name = python = "aws"
     label = "aws cli"
     codes = (r"An error occurred \((\w+)\)",)
 
@@ -42,8 +41,7 @@ class Aws(Command, Sdk):
             "AWS_PAGER": ""}
 
     def command(self):
-        command = [sys.executable, "-m", "awscli", "--output", "json",
-                   "--endpoint-url", self.url]
+        command = ["--output", "json", "--endpoint-url", self.url]
         if self.ca:
             command += ["--ca-bundle", str(self.ca)]
         return command

@@ -3,14 +3,13 @@
 import importlib.metadata
 import pathlib
 import re
-import sys
 import urllib.parse
 
 from clients.base import PART, Command, MIB
 
 
 class S3cmd(Command):
-    name = label = "s3cmd"
+    name = label = python = "s3cmd"
     codes = (r"S3 error: \d\d\d \((\w+)\)", r"S3 error: (\d\d\d)",
              "(does not exist)")
     signature_v2 = False
@@ -38,9 +37,7 @@ use_mime_magic = False
         return importlib.metadata.version("s3cmd")
 
     def command(self):
-        # beside the Python that runs the tests
-        return [sys.executable, str(pathlib.Path(sys.executable).parent
-                                    / "s3cmd"), "-c", str(self.config)]
+        return ["-c", str(self.config)]
 
     def make_bucket(self, bucket):
         self.run("mb", f"s3://{bucket}")

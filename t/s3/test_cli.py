@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
 import s3_server
 from checks import KIB, MIB, data
+from clients import prefork
 
 
 @pytest.fixture
@@ -25,17 +24,13 @@ def aws(store, tls, tmp_path):
             "AWS_MAX_ATTEMPTS": "1",
             "AWS_PAGER": ""}
 
-    command = [sys.executable, "-m", "awscli",
-               "--endpoint-url", store.endpoint(tls)]
+    command = ["--endpoint-url", store.endpoint(tls)]
 
     if tls:
         command += ["--ca-bundle", str(store.ca)]
 
     def run(*args, check=True, stdin=None):
-        done = subprocess.run(
-            [*command, *map(str, args)], env=env, cwd=tmp_path,
-            stdin=stdin or subprocess.DEVNULL, capture_output=True,
-            timeout=120)
+        done = prefork.run("aws", [*command, *args], env, tmp_path, stdin)
         if check:
             assert done.returncode == 0, done.stderr.decode()
         return done
