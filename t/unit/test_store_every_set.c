@@ -66,7 +66,7 @@
                                          than calls */
 #define HANGS         6               /* each takes who waits ten seconds */
 #define SLOW          40              /* of those that take seconds */
-#define LATE          1000            /* ms */
+#define LATE          2000            /* ms */
 #define WAIT          20000
 
 
@@ -171,7 +171,7 @@ absent(s3_set_t *set, const char *key)
 
 #define soon(rc, few, call)                                                   \
     do {                                                                  \
-        uint64_t  until_ = s3_now() + 8000;                               \
+        uint64_t  until_ = s3_now() + WAIT;                               \
                                                                           \
         do {                                                              \
             rc = call;                                                    \
