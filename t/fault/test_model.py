@@ -819,7 +819,7 @@ def test_model(tool):
             while names or time.monotonic() < end \
                     and (not ops or run.done < ops):
                 if ops:
-                    run.some(rng.randrange(2, 200))
+                    run.some(rng.randrange(2, 600))
                 else:
                     run.some(rng.randrange(2, 40))
 
