@@ -15,7 +15,6 @@ import binascii
 import collections
 import hashlib
 import urllib.parse
-import xml.etree.ElementTree as et
 import zlib
 
 import awscrt.checksums

@@ -272,6 +272,12 @@ class Life:
         if isinstance(what, faults.Failure):
             return port in self.killed or within(self.down)
 
+        # without a master all processes leave, and the store process may
+        # do so before workers that still have requests
+
+        if what.code == "SlowDown":
+            return within(self.down)
+
         return method != "GET" and what.code == "ServiceUnavailable" \
             and within(self.full)
 

@@ -20,6 +20,7 @@ import shutil
 import signal
 import subprocess
 import time
+import xml.etree.ElementTree as et
 
 import pytest
 
@@ -47,7 +48,7 @@ class Answer:
     @property
     def xml(self):
         if self.root is None:
-            self.root = ref.et.fromstring(self.body)
+            self.root = et.fromstring(self.body)
         return self.root
 
     @property
@@ -190,7 +191,7 @@ class Run:
 
         if answer.status == 503:
             self.counts[f"503 {code}"] += 1
-            if not self.may_refuse(op, code):
+            if not self.may_refuse(op):
                 raise ref.Wrong(f"{op!r}: {answer!r}")
             if op.reads or code == "ServiceUnavailable":
                 self.history.refused(op)
@@ -221,7 +222,7 @@ class Run:
             self.lost_creates.append(op)
         self.history.lost(op, time.monotonic())
 
-    def may_refuse(self, op, code):
+    def may_refuse(self, op):
         """Where as many disks are away as a write needs."""
 
         n, m = self.store.ndisks, self.store.parity
@@ -572,12 +573,11 @@ class Run:
              SETTLED, 0.02)
 
     def killing(self, kill):
-        """A burst in which kill(waiting) ends processes; what had no answer
-        is looked at when nginx serves again (after)."""
+        """A burst in which kill(waiting) ends processes: who calls it looks
+        at its requests when nginx serves again."""
 
         self.kills = True
-        ops = self.burst(self.rng.randrange(1, 4), kill)
-        return ops
+        return self.burst(self.rng.randrange(1, 4), kill)
 
     def pause(self):
         time.sleep(self.rng.choice([0, 0.001, 0.003, 0.01, 0.03]))
@@ -819,7 +819,7 @@ def test_model(tool):
             while names or time.monotonic() < end \
                     and (not ops or run.done < ops):
                 if ops:
-                    run.some(rng.randrange(2, 200))
+                    run.some(rng.randrange(2, 600))
                 else:
                     run.some(rng.randrange(2, 40))
 
