@@ -425,6 +425,20 @@ ngx_http_s3_end_failed(ngx_http_request_t *r, ngx_http_s3_ctx_t *ctx)
 
     c->error = 1;
 
+#if (NGX_HTTP_V2)
+
+    /*
+     * A stream is reset, which nginx queues, but sends only from handlers of
+     * the connection, and this is none.
+     */
+
+    if (r->stream) {
+        ngx_post_event(r->stream->connection->connection->write,
+                       &ngx_posted_events);
+    }
+
+#endif
+
     ngx_http_finalize_request(r, NGX_ERROR);
 }
 

@@ -970,6 +970,12 @@ ngx_http_s3_wait_handler(ngx_event_t *ev)
 
     if (ctx->too_slow) {
         (void) ngx_http_s3_too_slow(ctx);
+
+        /* its memory goes with the request, which does not linger for it */
+
+        r->reading_body = 0;
+        r->lingering_close = 0;
+
         ngx_http_s3_result(r, ctx, NGX_DECLINED);
         return;
     }

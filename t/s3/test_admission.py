@@ -15,7 +15,7 @@ import s3_gateway
 import s3_server
 from checks import KIB, MIB, data
 from test_attack_documents import complete, part
-from test_memory import Reader
+from test_memory import H2, Reader
 
 
 # One worker.  Large uploads take 4 MiB each, of the 12 that uploads may have;
@@ -233,6 +233,49 @@ def test_slow_readers_make_room(make):
 
         for reader in readers[-5:]:
             reader.finish(body)
+
+
+def test_slow_streams_make_room():
+    """All slots are of one HTTP/2 connection, whose streams' windows are used
+    up: one of them is reset, the others go on."""
+
+    port, = s3_server.free_ports(1)
+    slots = 3 * MIB // (64 * KIB)
+    body = data(2 * MIB)
+
+    with s3_server.Store(
+            workers=1, http="s3_memory 4m; s3_timeout 30s;"
+            "s3_min_rate 16k grace=1s;",
+            server=f"listen 127.0.0.1:{port} http2;" + PATIENT + STATUS) \
+            as store:
+        s3 = store.client()
+        s3.create_bucket(Bucket="memory")
+        s3.put_object(Bucket="memory", Key="k", Body=body)
+
+        h2 = H2(port, 100)
+        path = "/memory/k?" + raw.presign("GET", h2.host, "/memory/k")
+        streams = range(1, 2 * slots, 2)
+
+        for stream in streams:
+            h2.get(stream, path)
+        while any(len(h2.bodies[s]) < 100 for s in streams):
+            h2.step()
+
+        got = s3.get_object(Bucket="memory", Key="k")["Body"].read()
+        assert got == body
+        assert cut_off(store) == 1
+
+        while not h2.reset:
+            h2.step()
+
+        stream = next(s for s in streams if s not in h2.reset)
+        h2.window(stream, len(body))
+        while not h2.ended:
+            h2.step()
+
+        assert h2.bodies[stream] == body
+        assert len(h2.reset) == 1
+        h2.socket.close()
 
 
 def test_slow_documents_make_room(make):
