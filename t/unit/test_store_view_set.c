@@ -359,6 +359,7 @@ test_given_up(void **state)
     int        fd, other;
     char      *dir;
     json_t    *j;
+    int64_t    generation;
     unsigned   key, before, i;
     s3_set_t  *set;
 
@@ -399,6 +400,9 @@ test_given_up(void **state)
         j = ask_view(other);
         i = (unsigned) json_array_size(
                 json_object_get(json_object_get(j, "view"), "disks"));
+        generation = json_integer_value(
+                         json_object_get(json_object_get(j, "view"),
+                                         "generation"));
         json_decref(j);
 
         if (i == DISKS) {
@@ -418,7 +422,14 @@ test_given_up(void **state)
 
     assert_true(key > before + 500);
 
-    json_decref(ask_view(fd));
+    /* and no disk had to wait for it, and to leave: that were a generation */
+
+    j = ask_view(fd);
+    assert_int_equal(json_integer_value(
+                         json_object_get(json_object_get(j, "view"),
+                                         "generation")), generation);
+    json_decref(j);
+
     assert_false(held(other, "release"));
     assert_true(held(fd, "held"));
 
