@@ -299,13 +299,68 @@ test_exact(void **state)
 }
 
 
+/*
+ * All of the log has just been moved into the database: no byte of it counts,
+ * and those who write start it over under the view
+ */
+
+static void
+test_without_log(void **state)
+{
+    int        fd;
+    char      *dir;
+    json_t    *j, *disks;
+    unsigned   key, before, i, empty;
+    s3_set_t  *set;
+
+    dir = s3_test_dir();
+    set = s3_set_create(dir, DISKS, 1);
+    s3_set_start(set);
+    s3_set_client(set);
+    assert_int_equal(s3_set_bucket_create(set, "bucket"), S3_STORE_OK);
+
+    fd = ask_open(set);
+    key = 0;
+
+    do {
+        assert_true(key < 2000);
+        puts_some(set, &key, 1);
+        before = key;
+
+        j = ask_view(fd);
+        disks = json_object_get(json_object_get(j, "view"), "disks");
+        empty = 0;
+
+        for (i = 0; i < DISKS; i++) {
+            empty += json_integer_value(json_object_get(
+                                            json_array_get(disks, i), "log"))
+                     == 0;
+        }
+
+        if (empty == DISKS) {
+            puts_some(set, &key, 40);
+            check_view(set, json_object_get(j, "view"), before);
+        }
+
+        json_decref(j);
+        assert_true(held(fd, "release"));
+
+    } while (empty != DISKS);
+
+    (void) close(fd);
+    s3_set_free(set);
+    s3_test_dir_free(dir);
+}
+
+
 static void
 test_given_up(void **state)
 {
     int        fd, other;
     char      *dir;
     json_t    *j;
-    unsigned   key;
+    int64_t    generation;
+    unsigned   key, before, i;
     s3_set_t  *set;
 
     dir = s3_test_dir();
@@ -341,14 +396,40 @@ test_given_up(void **state)
 
     /* as does a log that grows; the next one has nothing to do with it */
 
-    json_decref(ask_view(other));
+    for ( ;; ) {
+        j = ask_view(other);
+        i = (unsigned) json_array_size(
+                json_object_get(json_object_get(j, "view"), "disks"));
+        generation = json_integer_value(
+                         json_object_get(json_object_get(j, "view"),
+                                         "generation"));
+        json_decref(j);
+
+        if (i == DISKS) {
+            break;
+        }
+
+        (void) held(other, "release");
+        (void) usleep(10000);
+    }
+
+    before = key;
 
     while (held(other, "held")) {
-        assert_true(key < 12000);
+        assert_true(key < before + 6000);
         puts_some(set, &key, 50);
     }
 
-    json_decref(ask_view(fd));
+    assert_true(key > before + 500);
+
+    /* and no disk had to wait for it, and to leave: that were a generation */
+
+    j = ask_view(fd);
+    assert_int_equal(json_integer_value(
+                         json_object_get(json_object_get(j, "view"),
+                                         "generation")), generation);
+    json_decref(j);
+
     assert_false(held(other, "release"));
     assert_true(held(fd, "held"));
 
@@ -364,6 +445,7 @@ main(void)
 {
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_without_log),
         cmocka_unit_test(test_given_up),
     };
 

@@ -1,5 +1,6 @@
 /*
- * The pages of an index, read as they stand.  Each page of index.db ends in a checksum:
+ * The pages of an index, read as they stand.  Each page of index.db ends in a
+ * checksum:
  *
  *      0                                  4080    4084         4092    4096
  *     +----------------------------------+-------+------------+-------+

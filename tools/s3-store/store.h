@@ -117,8 +117,9 @@ int st_ask_release(st_ask_t *ask);
 
 /*
  * Sets the bit of each page (from 1) of which there is an image in committed
- * frames.  fd -1: no log.  max: bytes of it that count.  pages: of the map.  *unread: bytes that stand
- * behind the last valid frame with the log's own salts
+ * frames.  fd -1: no log.  max: bytes of it that count.  pages: of the map.
+ * *unread: bytes that stand behind the last valid frame with the log's own
+ * salts
  */
 int st_log_map(int fd, uint64_t max, uint8_t *map, uint64_t pages,
     uint64_t *unread);
