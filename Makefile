@@ -93,7 +93,7 @@ build/nginx/%/libngxcore.a: tools/nginx-core tools/nginx-source \
 
 # A flavour: objects, library archive and test programs of their own
 # directory.  $1: directory under $(BUILD), $2: compiler, $3: flags,
-# $4: flavour of nginx's core
+# $4: flavour of nginx's core, $5: further flags of test programs' own files
 
 define flavour
 $1_LIB_OBJS    := $$(LIB_SRCS:%.c=$(BUILD)/$1/%.o)
@@ -104,7 +104,8 @@ $1_CORE_INCS   := $$(patsubst %,-isystem build/nginx/$4/%,src/core \
 
 $(BUILD)/$1/%.o: %.c $$($1_CORE)
 	@mkdir -p $$(@D)
-	$2 $(WARNINGS) $3 -MMD -MP $(INCS) $$($1_CORE_INCS) -c -o $$@ $$<
+	$2 $(WARNINGS) $3 $$(if $$(filter t/unit/test_%,$$<),$5) -MMD -MP \
+	    $(INCS) $$($1_CORE_INCS) -c -o $$@ $$<
 
 # renewed as a whole: rooms may have files of the same name, and an object
 # whose source is gone must go.  What tests share is an archive as well: with
@@ -136,8 +137,12 @@ $(BUILD)/$1/t/%: $(BUILD)/$1/t/%.o $(BUILD)/$1/libtest.a \
 endef
 
 $(eval $(call flavour,unit,$(CC),-O1 -g,plain))
+
+# tests' own files are not optimized here, which would take three times as
+# long and gain nothing: what they test is
+
 $(eval $(call flavour,asan,$(CLANG),-O1 -g -fno-omit-frame-pointer \
-              $(SANITIZE) -fsanitize=fuzzer-no-link,asan))
+              $(SANITIZE) -fsanitize=fuzzer-no-link,asan,-O0))
 
 # fuzzers: the same objects, with libFuzzer's main()
 
