@@ -10,6 +10,7 @@
 #   make asan       the same under AddressSanitizer and UBSan
 #   make variants   a part of t/s3 with a newer nginx, and with sanitizers
 #   make fuzz       replay the corpora, then FUZZ_SECONDS of fuzzing each
+#                   (15, in make test 5)
 #   make bench      benchmarks; make bench-gateway: those of a gateway
 #   make install    module, s3_params, s3_gateway_params, s3-credential and
 #                   s3-store into $(DESTDIR)
@@ -26,7 +27,7 @@ DESTDIR      ?=
 MODULES_DIR  ?= /usr/lib/nginx/modules
 CONF_DIR     ?= /etc/nginx
 BIN_DIR      ?= /usr/bin
-FUZZ_SECONDS ?= 15
+FUZZ_SECONDS ?=
 
 # T: unit test or fuzz target names to build and run; ROOMS: library folders
 T            ?=
@@ -175,7 +176,7 @@ variants:
 	    BUILD=$(BUILD) tools/variant sanitize || rc=1; exit $$rc
 
 fuzz: fuzz-build
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz $(BUILD)/fuzz $(FUZZERS)
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),15) tools/fuzz $(BUILD)/fuzz $(FUZZERS)
 
 
 deps:
@@ -189,7 +190,7 @@ run-gateway:
 
 test:
 	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) \
-	    FUZZ_SECONDS=$(FUZZ_SECONDS) tools/test
+	    FUZZ_SECONDS=$(or $(FUZZ_SECONDS),5) tools/test
 
 bench: module
 	@BUILD=$(BUILD) bench/run
