@@ -10,6 +10,7 @@
 #   make asan       the same under AddressSanitizer and UBSan
 #   make variants   a part of t/s3 with a newer nginx, and with sanitizers
 #   make fuzz       replay the corpora, then FUZZ_SECONDS of fuzzing each
+#                   (15, in make test 5)
 #   make coverage   which lines the tests run, by file
 #   make bench      benchmarks; make bench-gateway: those of a gateway
 #   make install    module, s3_params, s3_gateway_params, s3-credential and
@@ -27,7 +28,7 @@ DESTDIR      ?=
 MODULES_DIR  ?= /usr/lib/nginx/modules
 CONF_DIR     ?= /etc/nginx
 BIN_DIR      ?= /usr/bin
-FUZZ_SECONDS ?= 15
+FUZZ_SECONDS ?=
 
 # T: unit test or fuzz target names to build and run; ROOMS: library folders
 T            ?=
@@ -94,7 +95,7 @@ build/nginx/%/libngxcore.a: tools/nginx-core tools/nginx-source \
 
 # A flavour: objects, library archive and test programs of their own
 # directory.  $1: directory under $(BUILD), $2: compiler, $3: flags,
-# $4: flavour of nginx's core
+# $4: flavour of nginx's core, $5: further flags of test programs' own files
 
 define flavour
 $1_LIB_OBJS    := $$(LIB_SRCS:%.c=$(BUILD)/$1/%.o)
@@ -105,7 +106,8 @@ $1_CORE_INCS   := $$(patsubst %,-isystem build/nginx/$4/%,src/core \
 
 $(BUILD)/$1/%.o: %.c $$($1_CORE)
 	@mkdir -p $$(@D)
-	$2 $(WARNINGS) $3 -MMD -MP $(INCS) $$($1_CORE_INCS) -c -o $$@ $$<
+	$2 $(WARNINGS) $3 $$(if $$(filter t/unit/test_%,$$<),$5) -MMD -MP \
+	    $(INCS) $$($1_CORE_INCS) -c -o $$@ $$<
 
 # renewed as a whole: rooms may have files of the same name, and an object
 # whose source is gone must go.  What tests share is an archive as well: with
@@ -150,8 +152,12 @@ endef
 $(eval $(call flavour,unit,$(CC),-O1 -g,plain))
 $(eval $(call flavour,coverage,$(CC),-O0 -g --coverage \
               -fprofile-update=atomic,plain))
+
+# tests' own files are not optimized here, which would take three times as
+# long and gain nothing: what they test is
+
 $(eval $(call flavour,asan,$(CLANG),-O1 -g -fno-omit-frame-pointer \
-              $(SANITIZE) -fsanitize=fuzzer-no-link,asan))
+              $(SANITIZE) -fsanitize=fuzzer-no-link,asan,-O0))
 
 # fuzzers: the same objects, with libFuzzer's main()
 
@@ -185,7 +191,7 @@ variants:
 	    BUILD=$(BUILD) tools/variant sanitize || rc=1; exit $$rc
 
 fuzz: fuzz-build
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz $(BUILD)/fuzz $(FUZZERS)
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),15) tools/fuzz $(BUILD)/fuzz $(FUZZERS)
 
 coverage:
 	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) tools/coverage
@@ -202,7 +208,7 @@ run-gateway:
 
 test:
 	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) \
-	    FUZZ_SECONDS=$(FUZZ_SECONDS) tools/test
+	    FUZZ_SECONDS=$(or $(FUZZ_SECONDS),5) tools/test
 
 bench: module
 	@BUILD=$(BUILD) bench/run

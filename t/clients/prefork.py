@@ -184,8 +184,8 @@ def begin(program, added, what, *files):
     os.chdir(directory)
 
     sys.argv = [program, *args]
-    # (twice: s3cmd has its own in the place of the first, whose end would close
-    # what is below both)
+    # (twice: s3cmd has its own in the place of the first, whose end would
+    # close what is below both)
 
     sys.stdin = sys.__stdin__ = open(0, closefd=False)
     sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)
