@@ -12,8 +12,8 @@
  * descriptor is left, no memory (make asan).
  *
  *     S3_EVERY=all            every n, but where each takes long, or there
- *                             are many; else how many of each operation and
- *                             fault, at random; 1
+ *                             are many; a number: so many of each operation
+ *                             and fault, at random; else one, of two faults
  *     S3_EVERY_ONLY=put:hang:17   that operation, or any; that fault; that n
  *     S3_EVERY_SEED=n         the seed of this run (printed)
  *     S3_EVERY_JOBS=n         at a time
@@ -109,6 +109,7 @@ typedef struct {
     int         kind;                 /* -1: each */
     int         n;                    /* 0: by most */
     unsigned    most;                 /* 0: all */
+    unsigned    faults;               /* bit: kind; of those that are tried */
     uint64_t    seed;
     pid_t       pid;
     char       *dir;
@@ -1395,7 +1396,9 @@ series_run(const series_t *series)
     number = 0;
 
     for (kind = 0; kind < S3_EVERY_LAST; kind++) {
-        if (series->kind == -1 || series->kind == kind) {
+        if (series->kind == kind
+            || (series->kind == -1 && ((series->faults >> kind) & 1)))
+        {
             series_kind(series, kind, &number);
         }
     }
@@ -1519,6 +1522,9 @@ test_every(void **state)
                 s->ndisks = 4 - 2 * k;
                 s->parity = 2 - k;
                 s->most = most;
+                s->faults = getenv("S3_EVERY") ? ~0U
+                            : 1U << random_next(S3_EVERY_LAST)
+                              | 1U << random_next(S3_EVERY_LAST);
                 s->n = only;
                 s->seed = seed + n;
             }
