@@ -558,6 +558,10 @@ s3_repair_op_free(s3_op_t *op)
     ro = op->data;
 
     if (--ro->io->refs == 0) {
+
+        /* of a disk that was dropped, whose threads' descriptors are gone */
+
+        free(ro->io->reader);
         free(ro->io);
     }
 
