@@ -561,7 +561,7 @@ s3_repair_op_free(s3_op_t *op)
 
         /* of a disk that was dropped, whose threads' descriptors are gone */
 
-        free(ro->io->reader);
+        s3_shard_forget(ro->io->reader, ro->io->writer);
         free(ro->io);
     }
 

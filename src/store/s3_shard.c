@@ -527,6 +527,18 @@ s3_shard_close(s3_shard_reader_t *r)
 }
 
 
+void
+s3_shard_forget(s3_shard_reader_t *r, s3_shard_writer_t *w)
+{
+    free(r);
+
+    if (w) {
+        free(w->crcs);
+        free(w);
+    }
+}
+
+
 /* that page of the table into r->table */
 
 static int

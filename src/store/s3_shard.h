@@ -88,6 +88,10 @@ int s3_shard_read(s3_shard_reader_t *r, void *buf, size_t len,
 
 void s3_shard_close(s3_shard_reader_t *r);
 
+/* of a disk that was dropped: frees both, either may be NULL; their descriptors
+ * have gone with its threads.  Any thread */
+void s3_shard_forget(s3_shard_reader_t *r, s3_shard_writer_t *w);
+
 
 /*
  * tmp/SESSION/ID -> data/XX/ID (XX is made, and synced in data/, when
