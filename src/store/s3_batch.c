@@ -51,6 +51,8 @@ static void s3_batch_committed(s3_batch_t *b);
 static void s3_batch_rollback(s3_batch_t *b);
 static void s3_batch_rollback_run(s3_op_t *op);
 static void s3_batch_end(s3_batch_t *b);
+static int s3_batch_apply(s3_batch_t *b, s3_index_t *index);
+static uint64_t s3_batch_spare(s3_batch_t *b);
 static s3_op_t *s3_batch_op(s3_batch_t *b, s3_disk_t *disk, s3_op_pt run,
     s3_op_pt finish);
 static void s3_batch_op_free(s3_op_t *op);
@@ -185,7 +187,7 @@ s3_commit_check(s3_process_t *p, s3_commit_t *commit)
 void
 s3_batch_start(s3_process_t *p)
 {
-    unsigned          slot;
+    unsigned          max, slot;
     int64_t           mtime;
     s3_batch_t       *b;
     struct timespec   ts;
@@ -289,8 +291,18 @@ s3_batch_start(s3_process_t *p)
     }
 
     bytes = 0;
+    max = S3_BATCH_MAX;
 
-    while (p->recovering == 0 && b->n < S3_BATCH_MAX
+    if (STAILQ_EMPTY(&p->queue)) {
+        p->alone = 0;
+
+    } else if (p->alone && p->recovering == 0) {
+        p->alone--;
+        b->alone = 1;
+        max = b->n + 1;
+    }
+
+    while (p->recovering == 0 && b->n < max
            && bytes < S3_BATCH_BYTES
            && (q = STAILQ_FIRST(&p->queue)) != NULL)
     {
@@ -305,9 +317,43 @@ s3_batch_start(s3_process_t *p)
         b->questions[b->n++] = q;
     }
 
+    b->spare = s3_batch_spare(b);
     b->taken = b->n;
     b->deciding = 1;
     s3_batch_decide(b);
+}
+
+
+/*
+ * Room in the database that a batch must leave: what is removed is written
+ * down as well, and has to find room when nothing else does.
+ */
+
+static uint64_t
+s3_batch_spare(s3_batch_t *b)
+{
+    unsigned  i;
+
+    for (i = 0; i < b->n; i++) {
+
+        switch (b->questions[i]->commit.op) {
+
+        case S3_COMMIT_DELETE:
+        case S3_COMMIT_DELETE_BUCKET:
+        case S3_COMMIT_ABORT:
+        case S3_COMMIT_GENERATION:
+        case S3_COMMIT_SESSION_END:
+        case S3_COMMIT_GARBAGE:
+        case S3_COMMIT_REAP:
+        case S3_COMMIT_VOID:
+            break;
+
+        default:
+            return S3_BATCH_SPARE;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -549,29 +595,27 @@ s3_batch_prepare_run(s3_op_t *op)
 {
     int          rc;
     s3_batch_t  *b;
-    s3_slice_t   effects;
     s3_index_t  *index;
 
     b = op->data;
     index = op->drive->writer;
-    effects.data = b->effects.data;
-    effects.len = b->effects.len;
-    rc = 0;
 
-    if (!op->flag) {
-        rc = s3_index_begin(index);
-
-        if (rc == 0) {
-            rc = s3_index_apply(index, effects);
-        }
-
-        if (rc == 0) {
-            rc = s3_index_seal(index, &b->position, effects, b->keep_from);
-        }
-    }
+    rc = op->flag ? 0 : s3_batch_apply(b, index);
 
     if (rc == 0) {
-        rc = s3_index_flush(index);
+        rc = s3_index_flush(index, b->spare);
+    }
+
+    if (rc == ENOSPC) {
+
+        /* the log may start over after that, and have room */
+
+        s3_index_rollback(index);
+        rc = s3_batch_apply(b, index);
+
+        if (rc == 0) {
+            rc = s3_index_flush(index, b->spare);
+        }
     }
 
     if (rc != 0) {
@@ -579,6 +623,29 @@ s3_batch_prepare_run(s3_op_t *op)
     }
 
     op->task.error = rc;
+}
+
+
+static int
+s3_batch_apply(s3_batch_t *b, s3_index_t *index)
+{
+    int         rc;
+    s3_slice_t  effects;
+
+    effects.data = b->effects.data;
+    effects.len = b->effects.len;
+
+    rc = s3_index_begin(index);
+
+    if (rc == 0) {
+        rc = s3_index_apply(index, effects);
+    }
+
+    if (rc == 0) {
+        rc = s3_index_seal(index, &b->position, effects, b->keep_from);
+    }
+
+    return rc;
 }
 
 
@@ -785,7 +852,7 @@ static void
 s3_batch_end(s3_batch_t *b)
 {
     int             status;
-    unsigned        i;
+    unsigned        i, n;
     s3_op_t         last;
     s3_verdict_t    verdict;
     s3_process_t   *p;
@@ -793,6 +860,14 @@ s3_batch_end(s3_batch_t *b)
 
     p = b->process;
     p->batch = NULL;
+
+    /* what needs no room is refused for want of it by what else was taken */
+
+    if (b->refused == ENOSPC && !b->alone) {
+        n = (b->n && b->questions[0]->commit.op == S3_COMMIT_GENERATION);
+        p->alone = b->n - n;
+        s3_batch_put_back(b, n);
+    }
 
     if (b->refused == ENOSPC && p->generation_due) {
         p->full = p->recovering == 2;

@@ -54,6 +54,7 @@ enum {
 
 #define S3_BATCH_MAX          256
 #define S3_BATCH_BYTES        (4 * 1024 * 1024)
+#define S3_BATCH_SPARE        (1024 * 1024)
 #define S3_SESSION_GRACE      30000        /* ms workers have to come back */
 #define S3_HISTORY            1000000      /* batches kept for laggards */
 #define S3_DAMAGE_MAX         1024
@@ -222,6 +223,9 @@ struct s3_batch_s {
     s3_position_t          position;
     uint64_t               keep_from;
     s3_buf_t               effects;
+    int                    alone;        /* of one that was refused with others
+                                            for want of room */
+    uint64_t               spare;        /* bytes */
     int                    deciding;
     int                    committing;
     int                    refused;      /* errno of a refusal for all */
@@ -313,6 +317,8 @@ struct s3_process_s {
     s3_questions_t         parked;       /* reads while recovering */
     unsigned               queued;
     size_t                 queued_bytes;
+    unsigned               alone;        /* the first of them, which are to be
+                                            decided one by one */
     s3_batch_t            *batch;
     s3_catchup_t          *catchup;
     s3_copy_t             *copy;

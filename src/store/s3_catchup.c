@@ -394,7 +394,7 @@ s3_catchup_apply_run(s3_op_t *op)
     }
 
     if (rc == 0 && !op->flag) {
-        rc = s3_index_flush(index);
+        rc = s3_index_flush(index, 0);
 
         if (rc == 0) {
             rc = s3_index_commit(index);

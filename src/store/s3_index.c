@@ -682,7 +682,7 @@ s3_index_seal(s3_index_t *index, const s3_position_t *position,
 
 
 int
-s3_index_flush(s3_index_t *index)
+s3_index_flush(s3_index_t *index, uint64_t spare)
 {
     int  rc, err;
 
@@ -700,7 +700,7 @@ s3_index_flush(s3_index_t *index)
         return s3_index_fail(index, rc);
     }
 
-    err = s3_vfs_sync_wal(index->vfs);
+    err = s3_vfs_sync_wal(index->vfs, spare);
     if (err) {
         return s3_index_error(index, err, "the log can't be synced");
     }
@@ -773,8 +773,11 @@ s3_index_checkpoint(s3_index_t *index)
 void
 s3_index_rollback(s3_index_t *index)
 {
+    int  full;
+
     s3_index_reset(index);
 
+    full = (index->error == ENOSPC);
     index->batch = 0;
     index->error = 0;
 
@@ -784,6 +787,13 @@ s3_index_rollback(s3_index_t *index)
          * anew, from the log's last commit */
 
         (void) s3_index_run(index, S3_SQL_ROLLBACK);
+    }
+
+    /* a log that has no room to grow starts over, in the room that it has */
+
+    if (full && index->frames && index->failed == 0) {
+        s3_index_checkpoint(index);
+        index->frames = 0;
     }
 }
 

@@ -135,10 +135,11 @@ void s3_index_digest(const s3_position_t *before, s3_position_t *position,
     s3_slice_t effects);
 
 /*
- * writes the open transaction's pages into the WAL and syncs it: from here
- * commit can't fail for want of space
+ * Writes the open transaction's pages into the WAL and syncs it: from here
+ * commit can't fail for want of space.  ENOSPC unless the database has room for
+ * spare bytes more: what is kept for those who make room.
  */
-int s3_index_flush(s3_index_t *index);
+int s3_index_flush(s3_index_t *index, uint64_t spare);
 int s3_index_commit(s3_index_t *index);
 void s3_index_rollback(s3_index_t *index);
 

@@ -212,7 +212,7 @@ s3_index_fold(s3_index_t *index)
     /* a log that is cut off must not be back after a power cut: it would be
      * taken for the next database's */
 
-    err = s3_vfs_sync_wal(index->vfs);
+    err = s3_vfs_sync_wal(index->vfs, 0);
 
     return err ? s3_index_error(index, err, "the log can't be synced") : 0;
 }

@@ -901,19 +901,10 @@ s3_vfs_sync(sqlite3_file *file, int flags)
 /* file systems without fallocate() give what they have when it is written */
 
 static int
-s3_vfs_reserve(s3_vfs_inode_t *inode, uint64_t need)
+s3_vfs_reserve_to(s3_vfs_inode_t *inode, uint64_t to)
 {
-    int       fd;
-    uint64_t  to;
-
-    if (need <= inode->reserved) {
-        return 0;
-    }
-
-    fd = atomic_load(&inode->wfd);
-    to = (need + S3_VFS_RESERVE - 1) / S3_VFS_RESERVE * S3_VFS_RESERVE;
-
-    if (s3_door->fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t) inode->reserved,
+    if (s3_door->fallocate(atomic_load(&inode->wfd), FALLOC_FL_KEEP_SIZE,
+                           (off_t) inode->reserved,
                            (off_t) (to - inode->reserved))
         == -1)
     {
@@ -928,8 +919,30 @@ s3_vfs_reserve(s3_vfs_inode_t *inode, uint64_t need)
 }
 
 
+/* in steps; where there is no room for one, what is needed */
+
+static int
+s3_vfs_reserve(s3_vfs_inode_t *inode, uint64_t need)
+{
+    int  err;
+
+    if (need <= inode->reserved) {
+        return 0;
+    }
+
+    err = s3_vfs_reserve_to(inode, (need + S3_VFS_RESERVE - 1)
+                                   / S3_VFS_RESERVE * S3_VFS_RESERVE);
+
+    if (err == ENOSPC || err == EDQUOT) {
+        err = s3_vfs_reserve_to(inode, need);
+    }
+
+    return err;
+}
+
+
 int
-s3_vfs_sync_wal(s3_vfs_t *vfs)
+s3_vfs_sync_wal(s3_vfs_t *vfs, uint64_t spare)
 {
     int              err;
     s3_vfs_inode_t  *db, *wal;
@@ -959,7 +972,7 @@ s3_vfs_sync_wal(s3_vfs_t *vfs)
 
         if (err == 0) {
             err = s3_vfs_reserve(db, ((uint64_t) vfs->max_pgno + 1)
-                                     * S3_VFS_PAGE);
+                                     * S3_VFS_PAGE + spare);
         }
 
         pthread_mutex_unlock(&vfs->mutex);

@@ -48,11 +48,11 @@ const char *s3_vfs_name(s3_vfs_t *vfs);
 void s3_vfs_drop(s3_vfs_t *vfs);
 
 /* syncs the WAL: what sqlite3_db_cacheflush() wrote (it syncs nothing
- * itself), after it has reserved room for the commit's frames and for what
- * the checkpoint will add to the database.  0 or errno; ENOSPC: the batch can
- * be rolled back and the disk stays good.  A failed sync is remembered: all
- * later writes and syncs fail */
-int s3_vfs_sync_wal(s3_vfs_t *vfs);
+ * itself), after it has reserved room for the commit's frames, for what the
+ * checkpoint will add to the database, and for so many bytes more there.  0 or
+ * errno; ENOSPC: the batch can be rolled back and the disk stays good.  A
+ * failed sync is remembered: all later writes and syncs fail */
+int s3_vfs_sync_wal(s3_vfs_t *vfs, uint64_t spare);
 
 /* errno of the first failure since create, 0: none; ENOSPC is an answer and
  * does not count; any thread */

@@ -12,47 +12,17 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 
 import pytest
 
 import faults
-import s3_server
 from conftest import KILLED
 from faults import BUCKET, INLINE_MAX, KIB, MIB, Load, connections_of, poll
+from small_disk import SmallDisk
 
-FULL = 192 * MIB       # the size of the disk that gets full
 HEALED = 60
-
-
-class Store(s3_server.Store):
-    """Its last disk has a small file system of its own, where that may be
-    mounted."""
-
-    mounted = False
-
-    def directories(self):
-        own = super().directories()
-        self.small = self.path / "small"
-        self.small.mkdir()
-
-        if os.geteuid() == 0:
-            self.mounted = subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", f"size={FULL},mode=755",
-                 "none", self.small], stderr=subprocess.DEVNULL
-            ).returncode == 0
-
-        own.remove(self.disks[-1])
-        self.disks[-1] = self.small / "disk"
-        return [*own, self.disks[-1]]
-
-    def remove(self):
-        if self.mounted:
-            subprocess.run(["umount", self.small], check=True)
-            self.mounted = False
-        super().remove()
 
 
 class Clients(Load):
@@ -237,15 +207,11 @@ class Life:
             print("no file system to fill: may not mount")
             return
 
-        filler = self.store.small / "filler"
         refused = len(self.load.refused)
         reads = len(self.load.seconds["GET"])
 
         with self.window(self.full):
-            with open(filler, "wb", buffering=0) as f:
-                with contextlib.suppress(OSError):
-                    while f.write(bytes(64 * KIB)):
-                        pass
+            filler = self.store.fill()
 
             # what fits into the room that its index has is taken, and shards
             # that have none are written later: not every write is refused
@@ -278,7 +244,7 @@ class Life:
         if what.code == "SlowDown":
             return within(self.down)
 
-        return method != "GET" and what.code == "ServiceUnavailable" \
+        return method == "PUT" and what.code == "ServiceUnavailable" \
             and within(self.full)
 
 
@@ -289,7 +255,7 @@ def percentile(values, share):
 
 @pytest.fixture
 def store():
-    server = Store(disks=5, parity=2, daemon=True, server=faults.STATUS)
+    server = SmallDisk(disks=5, parity=2, daemon=True, server=faults.STATUS)
 
     try:
         server.start()

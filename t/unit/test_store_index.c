@@ -438,7 +438,7 @@ run_batch(disk_t *disks, unsigned ndisks, s3_position_t *position,
     for (i = 0; i < ndisks; i++) {
         assert_int_equal(s3_index_seal(disks[i].writer, &after, slice,
                                        keep_from), 0);
-        assert_int_equal(s3_index_flush(disks[i].writer), 0);
+        assert_int_equal(s3_index_flush(disks[i].writer, 0), 0);
     }
 
     for (i = 0; i < ndisks; i++) {
@@ -866,7 +866,7 @@ parts(void **state)
     s3_index_digest(&p, &after, bytes(effects.data, effects.len));
     assert_int_equal(s3_index_seal(d.writer, &after,
                                    bytes(effects.data, effects.len), 0), 0);
-    assert_int_equal(s3_index_flush(d.writer), 0);
+    assert_int_equal(s3_index_flush(d.writer, 0), 0);
     assert_int_equal(s3_index_commit(d.writer), 0);
     p = after;
 
@@ -942,7 +942,7 @@ bad_effects(void **state)
 
         /* and sticks: a batch with a hole can't be committed */
 
-        assert_int_equal(s3_index_flush(d.writer), EPROTO);
+        assert_int_equal(s3_index_flush(d.writer, 0), EPROTO);
         assert_int_equal(s3_index_commit(d.writer), EPROTO);
         s3_index_rollback(d.writer);
     }
@@ -1431,7 +1431,7 @@ random_commits(void **state)
             }
 
             assert_int_equal(s3_index_release(d[1].reader), 0);
-            assert_int_equal(s3_index_flush(late.writer), 0);
+            assert_int_equal(s3_index_flush(late.writer, 0), 0);
             assert_int_equal(s3_index_commit(late.writer), 0);
             assert_same(late.writer, d[1].writer);
         }
@@ -1548,7 +1548,7 @@ random_commits(void **state)
 
         assert_true(pieces ? n > 50 : n == 1);
         assert_int_equal(s3_index_release(d[0].reader), 0);
-        assert_int_equal(s3_index_flush(late.writer), 0);
+        assert_int_equal(s3_index_flush(late.writer, 0), 0);
         assert_int_equal(s3_index_commit(late.writer), 0);
 
         assert_int_equal(s3_index_position(late.reader, &p), 0);
@@ -1606,7 +1606,7 @@ flush_and_commit(void **state)
     assert_int_equal(door.writes, 0);
     assert_int_equal(door.syncs, 0);
 
-    assert_int_equal(s3_index_flush(d.writer), 0);
+    assert_int_equal(s3_index_flush(d.writer, 0), 0);
     assert_true(door.writes > 4);
     assert_int_equal(door.syncs, 1);
 
@@ -1806,7 +1806,7 @@ failing_calls(int error, int on)
             }
 
             if (rc == 0) {
-                rc = s3_index_flush(copy.writer);
+                rc = s3_index_flush(copy.writer, 0);
             }
 
             if (rc == 0) {

@@ -253,7 +253,7 @@ run(s3_commit_t c)
     for (i = 0; i < NDISKS; i++) {
         assert_int_equal(s3_index_seal(disks[i].writer, &after, slice, 0),
                          0);
-        assert_int_equal(s3_index_flush(disks[i].writer), 0);
+        assert_int_equal(s3_index_flush(disks[i].writer, 0), 0);
         assert_int_equal(s3_index_commit(disks[i].writer), 0);
     }
 
@@ -1194,7 +1194,7 @@ test_most_parts(void **state)
         for (j = 0; j < NDISKS; j++) {
             assert_int_equal(s3_index_seal(disks[j].writer, &after, slice,
                                            0), 0);
-            assert_int_equal(s3_index_flush(disks[j].writer), 0);
+            assert_int_equal(s3_index_flush(disks[j].writer, 0), 0);
             assert_int_equal(s3_index_commit(disks[j].writer), 0);
         }
 
@@ -1700,7 +1700,7 @@ test_random(void **state)
     }
 
     assert_int_equal(s3_index_release(disks[0].reader), 0);
-    assert_int_equal(s3_index_flush(disks[1].writer), 0);
+    assert_int_equal(s3_index_flush(disks[1].writer, 0), 0);
     assert_int_equal(s3_index_commit(disks[1].writer), 0);
 
     rows_hold();

@@ -106,7 +106,7 @@ fork_disk(s3_set_t *set)
     slice.len = effects.len;
     s3_index_digest(&before, &position, slice);
     assert_int_equal(s3_index_seal(index, &position, slice, 0), 0);
-    assert_int_equal(s3_index_flush(index), 0);
+    assert_int_equal(s3_index_flush(index, 0), 0);
     assert_int_equal(s3_index_commit(index), 0);
 
     s3_buf_free(&effects);

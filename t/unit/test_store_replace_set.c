@@ -324,7 +324,7 @@ index_alone(s3_set_t *set, unsigned i, unsigned generations,
     slice.len = effects.len;
     s3_index_digest(&before, &position, slice);
     assert_int_equal(s3_index_seal(x.index, &position, slice, 0), 0);
-    assert_int_equal(s3_index_flush(x.index), 0);
+    assert_int_equal(s3_index_flush(x.index, 0), 0);
     assert_int_equal(s3_index_commit(x.index), 0);
 
     s3_buf_free(&effects);

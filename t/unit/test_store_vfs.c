@@ -406,7 +406,7 @@ dropped(void **state)
     changes = 0;
 
     assert_int_equal(sqlite3_db_cacheflush(d.db), SQLITE_IOERR_WRITE);
-    assert_int_equal(s3_vfs_sync_wal(d.vfs), EIO);
+    assert_int_equal(s3_vfs_sync_wal(d.vfs, 0), EIO);
     assert_int_not_equal(run(d.db, "COMMIT"), SQLITE_OK);
     assert_int_not_equal(run(d.db, "PRAGMA wal_checkpoint"), SQLITE_OK);
     assert_int_equal(s3_vfs_error(d.vfs), EIO);
@@ -440,12 +440,12 @@ failed_sync(void **state)
     assert_int_equal(sqlite3_db_cacheflush(d.db), SQLITE_OK);
 
     s3_door = &failing;
-    assert_int_equal(s3_vfs_sync_wal(d.vfs), EIO);
+    assert_int_equal(s3_vfs_sync_wal(d.vfs, 0), EIO);
     s3_door = &s3_door_system;
 
     /* never again, though the disk would take it now; reading goes on */
 
-    assert_int_equal(s3_vfs_sync_wal(d.vfs), EIO);
+    assert_int_equal(s3_vfs_sync_wal(d.vfs, 0), EIO);
     assert_int_equal(s3_vfs_error(d.vfs), EIO);
     assert_int_not_equal(run(d.db, "COMMIT"), SQLITE_OK);
     (void) run(d.db, "ROLLBACK");
