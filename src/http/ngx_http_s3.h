@@ -346,6 +346,10 @@ char *ngx_http_s3_serve(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* The location's name is what is stripped: NGX_CONF_OK, or the complaint. */
 char *ngx_http_s3_mount(ngx_conf_t *cf, ngx_http_s3_loc_conf_t *lcf);
 char *ngx_http_s3_check_memory(ngx_conf_t *cf, void *post, void *data);
+/* What stands behind "NAME=" in a directive's second argument: NGX_OK, or
+ * NGX_ERROR, logged with what is to be written. */
+ngx_int_t ngx_http_s3_parameter(ngx_conf_t *cf, const char *name,
+    const char *what, ngx_str_t *s);
 char *ngx_http_s3_check_documents(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_s3_queue_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_s3_check_cache(ngx_conf_t *cf, void *post, void *data);

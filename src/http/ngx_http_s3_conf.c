@@ -457,6 +457,30 @@ ngx_http_s3_check_documents(ngx_conf_t *cf, void *post, void *data)
 }
 
 
+ngx_int_t
+ngx_http_s3_parameter(ngx_conf_t *cf, const char *name, const char *what,
+    ngx_str_t *s)
+{
+    size_t      n;
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+    n = ngx_strlen(name);
+
+    if (ngx_strncmp(value[2].data, name, n) != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\"; write \"%s%s\"",
+                           &value[2], name, what);
+        return NGX_ERROR;
+    }
+
+    s->data = value[2].data + n;
+    s->len = value[2].len - n;
+
+    return NGX_OK;
+}
+
+
 /* s3_queue number [size=size] */
 
 char *
@@ -491,15 +515,9 @@ ngx_http_s3_queue_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
-    if (ngx_strncmp(value[2].data, "size=", 5) != 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\"; write \"size=SIZE\"",
-                           &value[2]);
+    if (ngx_http_s3_parameter(cf, "size=", "SIZE", &s) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
-
-    s.data = value[2].data + 5;
-    s.len = value[2].len - 5;
 
     size = ngx_parse_size(&s);
 
@@ -600,15 +618,9 @@ ngx_http_s3_scrub_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_strncmp(value[2].data, "rate=", 5) != 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\"; write \"rate=SIZE\"",
-                           &value[2]);
+    if (ngx_http_s3_parameter(cf, "rate=", "SIZE", &s) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
-
-    s.data = value[2].data + 5;
-    s.len = value[2].len - 5;
 
     rate = ngx_parse_size(&s);
 
@@ -690,15 +702,9 @@ ngx_http_s3_min_rate_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
-    if (ngx_strncmp(value[2].data, "grace=", 6) != 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\"; write \"grace=TIME\"",
-                           &value[2]);
+    if (ngx_http_s3_parameter(cf, "grace=", "TIME", &s) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
-
-    s.data = value[2].data + 6;
-    s.len = value[2].len - 6;
 
     grace = ngx_parse_time(&s, 0);
 

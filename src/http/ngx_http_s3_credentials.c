@@ -50,15 +50,9 @@ ngx_http_s3_credentials_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (cf->args->nelts == 3) {
 
-        if (ngx_strncmp(value[2].data, "refresh=", 8) != 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\"; write "
-                               "\"refresh=TIME\"", &value[2]);
+        if (ngx_http_s3_parameter(cf, "refresh=", "TIME", &s) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
-
-        s.data = value[2].data + 8;
-        s.len = value[2].len - 8;
 
         refresh = ngx_parse_time(&s, 0);
 

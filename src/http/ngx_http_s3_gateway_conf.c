@@ -122,15 +122,9 @@ ngx_http_s3_checksums_bucket(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
-    if (ngx_strncmp(value[2].data, "orphans=", 8) != 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\"; write \"orphans=TIME\"",
-                           &value[2]);
+    if (ngx_http_s3_parameter(cf, "orphans=", "TIME", &s) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
-
-    s.data = value[2].data + 8;
-    s.len = value[2].len - 8;
 
     orphans = ngx_parse_time(&s, 1);
 
