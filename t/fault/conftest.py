@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 
 import pytest
@@ -19,16 +20,18 @@ KILLED = (r"exited on signal 9",)
 def store():
     """A server of the test's own: it will be broken."""
 
-    server = s3_server.Store(disks=4, parity=2)
-
-    try:
-        server.start()
-        server.client().create_bucket(Bucket=faults.BUCKET)
+    with faults.serving(s3_server.Store(disks=4, parity=2), KILLED) as server:
         yield server
-        server.stop(allow=KILLED)
-    finally:
-        server.stop(check=False)
-        server.remove()
+
+
+@pytest.fixture(scope="session")
+def tool():
+    """s3-store, as it is installed."""
+
+    path = s3_server.BUILD / "s3-store"
+    subprocess.run(["make", "-s", f"BUILD={s3_server.BUILD}", path],
+                   cwd=s3_server.ROOT, check=True, timeout=300)
+    return path
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the fault tests share: a client that knows what has failed, a load
 whose every result is written down, and looks at the disks from outside."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -8,6 +9,7 @@ import random
 import re
 import select
 import socket
+import subprocess
 import threading
 import time
 import urllib.parse
@@ -23,6 +25,29 @@ MIB = 1 << 20
 INLINE_MAX = 16384
 BUCKET = "bucket"
 XMLNS = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+
+
+@contextlib.contextmanager
+def serving(server, allow=()):
+    """Starts it, and makes a bucket; in the end it is gone, and its log is
+    looked at as stop() does."""
+
+    try:
+        server.start()
+        server.client().create_bucket(Bucket=BUCKET)
+        yield server
+        server.stop(allow=allow)
+    finally:
+        server.stop(check=False)
+        server.remove()
+
+
+def check_whole(tool, store):
+    """By code that shares nothing with the module, while nginx is away."""
+
+    done = subprocess.run([tool, "verify", *store.disks], timeout=100,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
 
 
 def poll(what, check, timeout, interval=0.05):

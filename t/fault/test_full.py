@@ -4,8 +4,7 @@ import threading
 
 import pytest
 
-import s3_server
-from faults import BUCKET, INLINE_MAX, content, poll
+from faults import BUCKET, INLINE_MAX, content, poll, serving
 from small_disk import SmallDisk
 
 OBJECTS = 400
@@ -20,14 +19,8 @@ def store():
         server.remove()
         pytest.skip("may not mount a file system to fill")
 
-    try:
-        server.start()
-        server.client().create_bucket(Bucket=BUCKET)
+    with serving(server):
         yield server
-        server.stop()
-    finally:
-        server.stop(check=False)
-        server.remove()
 
 
 def body(key):

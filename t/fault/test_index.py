@@ -7,14 +7,14 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
 import urllib.error
 import urllib.request
 
 import pytest
 
 import s3_server
-from faults import BUCKET, KIB, MIB, Client, Load, content, poll
+from faults import BUCKET, KIB, MIB, STATUS, Client, Load, check_whole, \
+    content, poll, serving
 from test_damage import flip, originals, wait_round
 from test_disks import check_all, own, put, wait_complete
 from test_replace import check_read
@@ -24,27 +24,10 @@ from test_store_tool import PAGE, edit_all
 COPIED = 30            # seconds for an index to be copied, on a busy machine
 
 
-@pytest.fixture(scope="session")
-def tool():
-    path = s3_server.BUILD / "s3-store"
-    subprocess.run(["make", "-s", f"BUILD={s3_server.BUILD}", path],
-                   cwd=s3_server.ROOT, check=True, timeout=300)
-    return path
-
-
 @pytest.fixture
 def store():
-    server = s3_server.Store(disks=4, parity=2,
-                             server="location = /status { s3_status; }")
-
-    try:
-        server.start()
-        server.client().create_bucket(Bucket=BUCKET)
+    with serving(s3_server.Store(disks=4, parity=2, server=STATUS)) as server:
         yield server
-        server.stop()
-    finally:
-        server.stop(check=False)
-        server.remove()
 
 
 def long(n):
@@ -103,14 +86,6 @@ def one_file(store):
 
     for disk in store.disks:
         own(disk, owner)
-
-
-def check_whole(tool, store):
-    """By code that shares nothing with the module, while nginx is away."""
-
-    done = subprocess.run([tool, "verify", *store.disks], timeout=100,
-                          capture_output=True, text=True)
-    assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
 
 
 def page_of(disk, table, kind):
@@ -334,18 +309,9 @@ def test_as_many_as_may_be_lost(store, client, tool, objects):
 
 @pytest.fixture
 def scrubbed():
-    server = s3_server.Store(
-        disks=4, parity=2, http="s3_scrub 1s rate=900m;",
-        server="location = /status { s3_status; }")
-
-    try:
-        server.start()
-        server.client().create_bucket(Bucket=BUCKET)
+    with serving(s3_server.Store(disks=4, parity=2, server=STATUS,
+                                 http="s3_scrub 1s rate=900m;")) as server:
         yield server
-        server.stop()
-    finally:
-        server.stop(check=False)
-        server.remove()
 
 
 def test_scrub(scrubbed, tool):

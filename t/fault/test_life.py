@@ -255,16 +255,9 @@ def percentile(values, share):
 
 @pytest.fixture
 def store():
-    server = SmallDisk(disks=5, parity=2, daemon=True, server=faults.STATUS)
-
-    try:
-        server.start()
-        server.client().create_bucket(Bucket=BUCKET)
+    with faults.serving(SmallDisk(disks=5, parity=2, daemon=True,
+                                  server=faults.STATUS), KILLED) as server:
         yield server
-        server.stop(allow=KILLED)
-    finally:
-        server.stop(check=False)
-        server.remove()
 
 
 @pytest.mark.timeout(3600)

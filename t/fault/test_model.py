@@ -22,8 +22,6 @@ import subprocess
 import time
 import xml.etree.ElementTree as et
 
-import pytest
-
 import faults
 import raw
 import reference as ref
@@ -777,14 +775,6 @@ class Run:
         assert listed == sorted((b, k, len(o.body), o.etag)
                                 for b, found in self.state.items()
                                 for k, o in found.objects.items())
-
-
-@pytest.fixture(scope="module")
-def tool():
-    path = s3_server.BUILD / "s3-store"
-    subprocess.run(["make", "-s", f"BUILD={s3_server.BUILD}", path],
-                   cwd=s3_server.ROOT, check=True, timeout=300)
-    return path
 
 
 def test_model(tool):

@@ -7,13 +7,12 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 
 import pytest
 
 import s3_server
-from faults import poll
+from faults import check_whole, poll
 
 
 SAMPLES = sorted((s3_server.ROOT / "t/samples").glob("*.tar.xz"))
@@ -64,15 +63,6 @@ def sample(request):
         server.remove()
 
 
-def verify(store, status=0):
-    """s3-store's verdict, while no nginx has the disks."""
-
-    done = subprocess.run(
-        [s3_server.BUILD / "s3-store", "--json", "verify", *store.disks],
-        capture_output=True, timeout=100)
-    assert done.returncode == status, done.stdout[-3000:] + done.stderr
-
-
 def same(store):
     """All that a client sees is what one of then has seen."""
 
@@ -98,7 +88,7 @@ def test_reads(sample):
     same(sample)
 
 
-def test_disk_that_was_away(sample):
+def test_disk_that_was_away(sample, tool):
     """What it missed is brought to it; then s3-store has nothing to say, and
     any two disks are enough."""
 
@@ -106,7 +96,7 @@ def test_disk_that_was_away(sample):
 
     all_shards(sample)
     sample.stop()
-    verify(sample)
+    check_whole(tool, sample)
 
     for lost in ((0, 1), (1, 3)):
         disks = [sample.disks[i] for i in lost]
@@ -122,7 +112,7 @@ def test_disk_that_was_away(sample):
             disk.with_suffix(".away").rename(disk)
 
 
-def test_goes_on(sample):
+def test_goes_on(sample, tool):
     """An upload of then is completed, its objects are copied, overwritten and
     deleted, and new ones written."""
 
@@ -180,4 +170,4 @@ def test_goes_on(sample):
 
     all_shards(sample)
     sample.stop()
-    verify(sample)
+    check_whole(tool, sample)

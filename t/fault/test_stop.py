@@ -12,7 +12,7 @@ import pytest
 import s3_server
 from conftest import KILLED
 from faults import (BUCKET, Client, Load, connections_of, content, poll,
-                    wait_settled)
+                    serving, wait_settled)
 from test_kill import no_failure
 
 
@@ -31,16 +31,9 @@ def stopped(*pids):
 def impatient():
     """Its workers wait for two seconds only."""
 
-    server = s3_server.Store(disks=4, parity=2, location="s3_timeout 2s;")
-
-    try:
-        server.start()
-        server.client().create_bucket(Bucket=BUCKET)
+    with serving(s3_server.Store(disks=4, parity=2,
+                                 location="s3_timeout 2s;"), KILLED) as server:
         yield server
-        server.stop(allow=KILLED)
-    finally:
-        server.stop(check=False)
-        server.remove()
 
 
 def of_worker(store, connect, pid):

@@ -13,7 +13,8 @@ import subprocess
 import pytest
 
 import s3_server
-from faults import BUCKET, KIB, MIB, Load, content, poll, wait_settled
+from faults import BUCKET, KIB, MIB, Load, content, poll, serving, \
+    wait_settled
 from test_disks import away, move_away, move_back, put, wait_complete, \
     wait_noticed, drops
 from test_store_tool import DAMAGED, FAILED, LOST, OK, call, exchange, \
@@ -24,16 +25,9 @@ from test_store_tool import DAMAGED, FAILED, LOST, OK, call, exchange, \
 def store():
     """No scrub: what is damaged stays so."""
 
-    server = s3_server.Store(disks=4, parity=2, http="s3_scrub off;")
-
-    try:
-        server.start()
-        server.client().create_bucket(Bucket=BUCKET)
+    with serving(s3_server.Store(disks=4, parity=2,
+                                 http="s3_scrub off;")) as server:
         yield server
-        server.stop()
-    finally:
-        server.stop(check=False)
-        server.remove()
 
 
 @pytest.fixture
