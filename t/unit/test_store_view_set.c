@@ -258,6 +258,31 @@ check_view(s3_set_t *set, json_t *view, unsigned objects)
 }
 
 
+/* a set that serves, with a bucket */
+
+static s3_set_t *
+set_up(char **dir)
+{
+    s3_set_t  *set;
+
+    *dir = s3_test_dir();
+    set = s3_set_create(*dir, DISKS, 1);
+    s3_set_start(set);
+    s3_set_client(set);
+    assert_int_equal(s3_set_bucket_create(set, "bucket"), S3_STORE_OK);
+
+    return set;
+}
+
+
+static void
+tear_down(s3_set_t *set, char *dir)
+{
+    s3_set_free(set);
+    s3_test_dir_free(dir);
+}
+
+
 static void
 test_exact(void **state)
 {
@@ -267,11 +292,7 @@ test_exact(void **state)
     unsigned   key, before, round;
     s3_set_t  *set;
 
-    dir = s3_test_dir();
-    set = s3_set_create(dir, DISKS, 1);
-    s3_set_start(set);
-    s3_set_client(set);
-    assert_int_equal(s3_set_bucket_create(set, "bucket"), S3_STORE_OK);
+    set = set_up(&dir);
 
     fd = ask_open(set);
     key = 0;
@@ -294,8 +315,7 @@ test_exact(void **state)
     }
 
     (void) close(fd);
-    s3_set_free(set);
-    s3_test_dir_free(dir);
+    tear_down(set, dir);
 }
 
 
@@ -313,11 +333,7 @@ test_without_log(void **state)
     unsigned   key, before, i, empty;
     s3_set_t  *set;
 
-    dir = s3_test_dir();
-    set = s3_set_create(dir, DISKS, 1);
-    s3_set_start(set);
-    s3_set_client(set);
-    assert_int_equal(s3_set_bucket_create(set, "bucket"), S3_STORE_OK);
+    set = set_up(&dir);
 
     fd = ask_open(set);
     key = 0;
@@ -348,8 +364,7 @@ test_without_log(void **state)
     } while (empty != DISKS);
 
     (void) close(fd);
-    s3_set_free(set);
-    s3_test_dir_free(dir);
+    tear_down(set, dir);
 }
 
 
@@ -363,11 +378,7 @@ test_given_up(void **state)
     unsigned   key, before, i;
     s3_set_t  *set;
 
-    dir = s3_test_dir();
-    set = s3_set_create(dir, DISKS, 1);
-    s3_set_start(set);
-    s3_set_client(set);
-    assert_int_equal(s3_set_bucket_create(set, "bucket"), S3_STORE_OK);
+    set = set_up(&dir);
 
     fd = ask_open(set);
     other = ask_open(set);
@@ -435,8 +446,7 @@ test_given_up(void **state)
 
     (void) close(fd);
     (void) close(other);
-    s3_set_free(set);
-    s3_test_dir_free(dir);
+    tear_down(set, dir);
 }
 
 
