@@ -380,6 +380,10 @@ s3_drive_t *s3_drive_ref(s3_drive_t *drive);
 /* Whether the directory at its path is the one that is open: 0, or an errno.
  * Any of its threads. */
 int s3_drive_there(s3_drive_t *drive);
+/* The index and all that reads it, where that is not open; create: where there
+ * is none, a new one.  0 or an errno: what could be opened is open then.  The
+ * disk's threads. */
+int s3_drive_index_open(s3_drive_t *drive, int create, size_t cache);
 void s3_drive_unref(s3_drive_t *drive);
 /* the op is the framework's from here: finish is always called, later */
 void s3_op_post(s3_op_t *op);

@@ -30,7 +30,6 @@ static void s3_op_run(s3_task_t *task);
 static void s3_op_done(s3_task_t *task);
 static void s3_op_free(s3_op_t *op);
 static int s3_drive_settle_cache(int root);
-static int s3_drive_index_open(s3_drive_t *drive, size_t cache);
 static void s3_drive_index_close(s3_drive_t *drive);
 static void s3_drive_open_run(s3_op_t *op);
 static void s3_drive_open_finish(s3_op_t *op);
@@ -397,7 +396,7 @@ s3_drive_open_run(s3_op_t *op)
     rc = s3_drive_settle_cache(drive->root);
 
     if (rc == 0) {
-        rc = s3_drive_index_open(drive, op->sequence);
+        rc = s3_drive_index_open(drive, 0, op->sequence);
     }
 
     if (rc == 0) {
@@ -419,17 +418,21 @@ failed:
 }
 
 
-static int
-s3_drive_index_open(s3_drive_t *drive, size_t cache)
+int
+s3_drive_index_open(s3_drive_t *drive, int create, size_t cache)
 {
     int  rc;
+
+    if (drive->vfs) {
+        return 0;
+    }
 
     drive->vfs = s3_vfs_create(drive->root);
     if (drive->vfs == NULL) {
         return ENOMEM;
     }
 
-    rc = s3_index_open(drive->vfs, 1, 0, cache, &drive->writer);
+    rc = s3_index_open(drive->vfs, 1, create, cache, &drive->writer);
 
     if (rc == 0) {
         rc = s3_index_open(drive->vfs, 0, 0, cache, &drive->reader);

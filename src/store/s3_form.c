@@ -20,7 +20,6 @@
 static int s3_form(s3_process_t *p);
 static void s3_form_failed(s3_process_t *p);
 static void s3_form_drop(s3_disk_t *disk);
-static int s3_form_open(s3_drive_t *drive, int create, size_t cache);
 static void s3_form_run(s3_op_t *op);
 static void s3_form_finish(s3_op_t *op);
 static void s3_formed_run(s3_op_t *op);
@@ -392,40 +391,6 @@ s3_form_drop(s3_disk_t *disk)
 }
 
 
-/* on the disk's thread */
-
-static int
-s3_form_open(s3_drive_t *drive, int create, size_t cache)
-{
-    int  rc;
-
-    if (drive->vfs) {
-        return 0;
-    }
-
-    drive->vfs = s3_vfs_create(drive->root);
-    if (drive->vfs == NULL) {
-        return ENOMEM;
-    }
-
-    rc = s3_index_open(drive->vfs, 1, create, cache, &drive->writer);
-
-    if (rc == 0) {
-        rc = s3_index_open(drive->vfs, 0, 0, cache, &drive->reader);
-    }
-
-    if (rc == 0) {
-        rc = s3_index_open(drive->vfs, 0, 0, cache / 4, &drive->house);
-    }
-
-    if (rc == 0) {
-        rc = s3_index_position(drive->reader, &drive->position);
-    }
-
-    return rc;
-}
-
-
 static void
 s3_form_run(s3_op_t *op)
 {
@@ -442,7 +407,7 @@ s3_form_run(s3_op_t *op)
     rc = s3_format_write(drive->root, &drive->format);
 
     if (rc == 0) {
-        rc = s3_form_open(drive, 1, op->sequence);
+        rc = s3_drive_index_open(drive, 1, op->sequence);
     }
 
     if (rc == 0 && s3_door->fsync(drive->root) == -1) {
@@ -466,7 +431,7 @@ s3_formed_run(s3_op_t *op)
 
     drive = op->drive;
 
-    rc = s3_form_open(drive, 0, op->sequence);
+    rc = s3_drive_index_open(drive, 0, op->sequence);
 
     if (rc == 0) {
         drive->format.formed = 1;
