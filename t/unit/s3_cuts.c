@@ -107,11 +107,7 @@ static uint64_t   seed;
 static uint64_t
 random_next(void)
 {
-    seed ^= seed >> 12;
-    seed ^= seed << 25;
-    seed ^= seed >> 27;
-
-    return seed * 2685821657736338717ULL;
+    return s3_test_random(&seed);
 }
 
 

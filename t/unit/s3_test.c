@@ -130,11 +130,19 @@ s3_test_fill(void *p, size_t len, uint64_t seed)
     }
 
     for (i = 0; i < len; i++) {
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        q[i] = (u_char) ((x * 0x2545f4914f6cdd1dULL) >> 56);
+        q[i] = (u_char) (s3_test_random(&x) >> 56);
     }
+}
+
+
+uint64_t
+s3_test_random(uint64_t *seed)
+{
+    *seed ^= *seed >> 12;
+    *seed ^= *seed << 25;
+    *seed ^= *seed >> 27;
+
+    return *seed * 0x2545f4914f6cdd1dULL;
 }
 
 

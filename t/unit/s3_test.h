@@ -54,6 +54,11 @@ void s3_test_dir_free(char *dir);
 void s3_test_fill(void *p, size_t len, uint64_t seed);
 
 
+/* The next number behind a seed that is not 0, which goes on (the same). */
+
+uint64_t s3_test_random(uint64_t *seed);
+
+
 /* An ngx_str_t of a C string, which must outlive it. */
 
 ngx_str_t s3_test_str(const char *s);

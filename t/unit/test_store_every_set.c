@@ -123,11 +123,7 @@ static subject_t  subjects[ROUND];
 static unsigned
 random_next(unsigned n)
 {
-    seed ^= seed >> 12;
-    seed ^= seed << 25;
-    seed ^= seed >> 27;
-
-    return (unsigned) ((seed * 2685821657736338717ULL) >> 33) % n;
+    return (unsigned) (s3_test_random(&seed) >> 33) % n;
 }
 
 

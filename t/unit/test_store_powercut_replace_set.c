@@ -62,11 +62,7 @@ static uint64_t  seed;
 static unsigned
 random_of(unsigned n)
 {
-    seed ^= seed >> 12;
-    seed ^= seed << 25;
-    seed ^= seed >> 27;
-
-    return (unsigned) (seed * 2685821657736338717ULL >> 33) % n;
+    return (unsigned) (s3_test_random(&seed) >> 33) % n;
 }
 
 

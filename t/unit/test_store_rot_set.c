@@ -67,11 +67,7 @@ static unsigned   nfiles;
 static unsigned
 random_next(unsigned n)
 {
-    seed ^= seed >> 12;
-    seed ^= seed << 25;
-    seed ^= seed >> 27;
-
-    return (unsigned) ((seed * 2685821657736338717ULL) >> 33) % n;
+    return (unsigned) (s3_test_random(&seed) >> 33) % n;
 }
 
 
@@ -538,6 +534,24 @@ start_and_serve(unsigned keys)
 }
 
 
+/*
+ * With two left out there is no quorum; what is read is right all the same.  A
+ * page that nobody has read yet is no reason to be left out
+ */
+
+static void
+start_and_read(unsigned keys)
+{
+    s3_set_start(set);
+    s3_set_client(set);
+    assert_true(s3_set_state(set, S3_STORE_OK, 3000)
+                || s3_set_state(set, S3_STORE_READ_ONLY, WAIT));
+    get_keys(keys);
+    s3_set_client_close(set);
+    s3_set_kill(set);
+}
+
+
 static void
 index_pages(unsigned keys)
 {
@@ -564,20 +578,7 @@ index_pages(unsigned keys)
         flip(path_of(1, "index.db"),
              random_next(pages) * 4096 + random_next(4096), 1 << bit);
 
-        s3_set_start(set);
-        s3_set_client(set);
-
-        /*
-         * With two left out there is no quorum; what is read is right all the
-         * same.  A page that nobody has read yet is no reason to be left out
-         */
-
-        assert_true(s3_set_state(set, S3_STORE_OK, 3000)
-                    || s3_set_state(set, S3_STORE_READ_ONLY, WAIT));
-        get_keys(keys);
-
-        s3_set_client_close(set);
-        s3_set_kill(set);
+        start_and_read(keys);
 
         /* one */
 
@@ -679,13 +680,7 @@ index_log(unsigned keys)
                  : random_next(size[disk]), 1 << random_next(8));
         }
 
-        s3_set_start(set);
-        s3_set_client(set);
-        assert_true(s3_set_state(set, S3_STORE_OK, 3000)
-                    || s3_set_state(set, S3_STORE_READ_ONLY, WAIT));
-        get_keys(keys);
-        s3_set_client_close(set);
-        s3_set_kill(set);
+        start_and_read(keys);
     }
 
     /* and cut short, to any length */
