@@ -16,7 +16,6 @@ import asyncio
 import collections
 import contextlib
 import os
-import subprocess
 import threading
 import urllib.parse
 
@@ -363,17 +362,3 @@ class Tap:
         assert not self.errors, self.errors
 
         return cut
-
-
-def http2(gateway, up, path, tmp_path, *args):
-    """curl's run of an upload that has no framing of its own."""
-
-    (tmp_path / "body").write_bytes(up.body)
-    lines = [("-H", f"{n}: {v}") for n, v in up.lines if n != "Host"]
-
-    return subprocess.run(
-        ["curl", "-sS", "-i", "--http2", "--noproxy", "*", "--cacert",
-         gateway.ca, "-X", "PUT", "--data-binary", f"@{tmp_path}/body",
-         "-H", "Content-Type:", *sum(lines, ()), *args,
-         gateway.url("h2") + path],
-        capture_output=True, timeout=60)

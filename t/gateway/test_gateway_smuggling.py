@@ -3,6 +3,7 @@ for one."""
 
 import contextlib
 import socket
+import subprocess
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_body_in_http2(server, tap, bucket, tmp_path, method):
     path = f"/{bucket}/k"
     query = raw.presign(method, host, path)
 
-    done = s3_gateway.subprocess.run(
+    done = subprocess.run(
         ["curl", "-sS", "-i", "--http2", "--noproxy", "*", "--cacert",
          server.ca, "-X", method, "--data-binary", f"@{tmp_path}/body",
          "-H", "Content-Type:", f"{server.url('h2')}{path}?{query}"],

@@ -4,13 +4,11 @@ changed."""
 
 import asyncio
 import contextlib
-import http.client
-import io
-import subprocess
 
 import pytest
 
 import forms
+import http2
 import raw
 import s3_server
 from checks import data, md5, read
@@ -42,25 +40,7 @@ def bucket(store, request):
     return name
 
 
-def parse(text, method="PUT"):
-    """The first answer in text, and what follows it."""
-
-    class Socket:
-        def makefile(self, *args):
-            return stream
-
-        def close(self):
-            pass
-
-    stream = io.BytesIO(text)
-    stream.close = lambda: None
-    response = http.client.HTTPResponse(Socket(), method=method)
-    response.begin()
-    answer = raw.Answer(method, response)
-    return answer, stream.read()
-
-
-def put(store, transport, up, path, tmp_path):
+def put(store, transport, up, path):
     """(status, code, ETag) of an upload"""
 
     if transport != "h2":
@@ -70,16 +50,7 @@ def put(store, transport, up, path, tmp_path):
             assert conn.serves() if answer.status == 200 else True
         return answer.status, answer.code, answer.headers.get("etag")
 
-    (tmp_path / "body").write_bytes(up.body)
-    lines = [("-H", f"{n}: {v}") for n, v in up.lines if n != "Host"]
-    run = subprocess.run(
-        ["curl", "-sS", "-i", "--http2-prior-knowledge", "--noproxy", "*",
-         "-X", "PUT", "--data-binary", f"@{tmp_path}/body",
-         "-H", "Content-Type:", *sum(lines, ()),
-         f"http://127.0.0.1:{store.h2}{path}"],
-        capture_output=True, timeout=30, check=True)
-    assert run.stdout.startswith(b"HTTP/2 ")
-    answer, _ = parse(run.stdout.replace(b"HTTP/2 ", b"HTTP/1.1 ", 1))
+    answer = http2.put(f"http://127.0.0.1:{store.h2}", path, up)
     return answer.status, answer.code, answer.headers.get("etag")
 
 
@@ -87,7 +58,7 @@ def put(store, transport, up, path, tmp_path):
 @pytest.mark.parametrize("transport,chunked", [
     ("http", False), ("http", True), ("tls", False), ("tls", True),
     ("h2", False)], ids=["http", "http-chunked", "tls", "tls-chunked", "h2"])
-def test_matrix(store, bucket, tmp_path, transport, chunked, form, checksum):
+def test_matrix(store, bucket, transport, chunked, form, checksum):
     client = store.client()
     path = f"/{bucket}/k"
     host = "127.0.0.1:%d" % {"http": store.port, "tls": store.tls_port,
@@ -98,7 +69,7 @@ def test_matrix(store, bucket, tmp_path, transport, chunked, form, checksum):
         up = forms.upload(host, path, form, body, chunked, checksum,
                           chunk=8193, http_chunk=777,
                           framing=transport != "h2")
-        assert put(store, transport, up, path, tmp_path) \
+        assert put(store, transport, up, path) \
             == (200, None, f'"{md5(body)}"'), size
 
         head = client.get_object(Bucket=bucket, Key="k",
@@ -112,7 +83,7 @@ def test_matrix(store, bucket, tmp_path, transport, chunked, form, checksum):
         up = forms.upload(host, path, form, b"other", chunked, checksum,
                           value=raw.crc32(b"another"),
                           framing=transport != "h2")
-        assert put(store, transport, up, path, tmp_path)[:2] \
+        assert put(store, transport, up, path)[:2] \
             == (400, "BadDigest")
         assert read(client, bucket, "k") == body
 
