@@ -50,8 +50,8 @@ WARNINGS     = -std=gnu11 -Wall -Wextra -Wpointer-arith -Werror \
                -Wno-unused-parameter
 INCS         = -Isrc $(patsubst %/,-I%,$(wildcard src/*/)) -It/unit \
                -isystem /usr/include/libxml2
-LIBS         = -lisal -lsqlite3 -ljansson -lxml2 -lcrypto -lz -lcrypt \
-               -lpthread -ldl -lm
+LIBS         = -lisal -lsqlite3 -ljansson -lxml2 -lssl -lcrypto -lpcre2-8 \
+               -lz -lcrypt -lpthread -ldl -lm
 
 SANITIZE     = -fsanitize=address,undefined -fno-sanitize-recover=all
 
@@ -86,8 +86,8 @@ $(BUILD)/asan/s3-store: $(STORE_TOOL) tools/s3-store/store.h
 	    -o $@ $(STORE_TOOL) $(STORE_TOOL_LIBS)
 
 
-build/nginx/%/libngxcore.a: tools/nginx-core tools/nginx-source \
-                            t/nginx-src/Cargo.lock
+build/nginx/%/libngxcore.a: tools/nginx-core tools/nginx-flags \
+                            tools/nginx-source t/nginx-src/Cargo.lock
 	@tools/nginx-core $* && touch $@
 
 .PRECIOUS: build/nginx/%/libngxcore.a
@@ -102,7 +102,8 @@ $1_LIB_OBJS    := $$(LIB_SRCS:%.c=$(BUILD)/$1/%.o)
 $1_TEST_OBJS   := $$(TEST_COMMON:%.c=$(BUILD)/$1/%.o)
 $1_CORE        := build/nginx/$4/libngxcore.a
 $1_CORE_INCS   := $$(patsubst %,-isystem build/nginx/$4/%,src/core \
-                  src/event src/event/modules src/os/unix objs)
+                  src/event src/event/modules src/event/quic src/os/unix \
+                  objs)
 
 $(BUILD)/$1/%.o: %.c $$($1_CORE)
 	@mkdir -p $$(@D)
