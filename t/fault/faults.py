@@ -481,6 +481,7 @@ def is_member(store, disk):
 # ---- the disks, from outside
 
 _NAME = re.compile(r"[0-9a-f]{32}\Z")
+_NEW = re.compile(r"\.[0-9a-f]{32}\.new\Z")
 
 
 def shard_files(disk):
@@ -521,7 +522,9 @@ def locked(path):
 def tmp_left(disk, strict):
     """What stands in tmp/ beyond session directories that a living process
     holds the lock of, with nothing but the lock in them.  Not strict: of
-    which one may have held it, before the disk was away."""
+    which one may have held it, before the disk was away.  Nor .SESSION.new,
+    which a worker leaves that dies as it makes its session: nothing removes
+    that yet (docs/reliability.md)."""
 
     tmp = os.path.join(disk, "tmp")
     left = []
@@ -539,6 +542,10 @@ def tmp_left(disk, strict):
 
         if files is None and not os.path.exists(path):
             continue
+
+        if files in ([], ["lock"]) and _NEW.match(name):
+            continue
+
         left.append((path, files))
 
     return left
