@@ -406,6 +406,7 @@ s3_batch_decide(s3_batch_t *b)
         if (p->disks[i].member) {
             op = s3_batch_op(b, &p->disks[i], s3_batch_decide_run,
                              s3_batch_decide_finish);
+            op->position = b->position;
             s3_op_post(op);
             return;
         }
@@ -418,7 +419,8 @@ s3_batch_decide(s3_batch_t *b)
 
 /*
  * the lead's thread: effects and verdicts go into the op, a lead that hangs
- * must not write into the batch later
+ * must not write into the batch later; nor read what the next one's answer
+ * changes there, hence the position it has in the op
  */
 
 static void
@@ -452,7 +454,7 @@ s3_batch_decide_run(s3_op_t *op)
         memset(&verdict, 0, sizeof(s3_verdict_t));
 
         rc = s3_index_decide(index, &b->questions[i]->commit,
-                             b->position.sequence, &op->out, &verdict);
+                             op->position.sequence, &op->out, &verdict);
 
         memcpy(op->out.data + i * sizeof(s3_verdict_t), &verdict,
                sizeof(s3_verdict_t));
@@ -468,7 +470,6 @@ s3_batch_decide_run(s3_op_t *op)
         effects.data = op->out.data + b->taken * sizeof(s3_verdict_t);
         effects.len = op->out.len - b->taken * sizeof(s3_verdict_t);
 
-        op->position = b->position;
         s3_index_digest(&b->before, &op->position, effects);
 
         rc = s3_index_seal(index, &op->position, effects, b->keep_from);

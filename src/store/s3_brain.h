@@ -55,6 +55,7 @@ enum {
 #define S3_BATCH_MAX          256
 #define S3_BATCH_BYTES        (4 * 1024 * 1024)
 #define S3_BATCH_SPARE        (1024 * 1024)
+#define S3_SUCCEEDED          (-1)         /* has left to a successor */
 #define S3_SESSION_GRACE      30000        /* ms workers have to come back */
 #define S3_HISTORY            1000000      /* batches kept for laggards */
 #define S3_DAMAGE_MAX         1024
@@ -356,8 +357,14 @@ struct s3_process_s {
     s3_status_counts_t     counts;
     uint64_t               next_report;
 
+    /* for the thread that has it leave; successors: those that wait, or
+     * S3_SUCCEEDED; opened: ms, the socket, 0: not yet */
     _Atomic int            connected;
-    _Atomic int            successor;
+    _Atomic int            greeted;      /* a worker was connected */
+    _Atomic int            successors;
+    _Atomic int            leaving;      /* it is to leave */
+    _Atomic int            ended;        /* serves nobody, and never will */
+    _Atomic uint64_t       opened;
 };
 
 

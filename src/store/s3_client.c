@@ -302,6 +302,7 @@ s3_client_close(s3_client_t *c)
         disk->pool = NULL;
 
         if (s3_link_empty(&disk->ops)) {
+            free(disk->dir);
             free(disk);
         }
     }

@@ -388,9 +388,19 @@ s3_disk_create(s3_client_t *c, unsigned path)
 
     (void) snprintf(name, sizeof(name), "s3-disk-%u", path);
 
+    disk->dir = strdup(c->conf->disks[path]);
+    if (disk->dir == NULL) {
+        free(disk);
+        errno = ENOMEM;
+        return -1;
+    }
+
+    memcpy(disk->session_text, c->session_text, sizeof(disk->session_text));
+
     disk->pool = s3_pool_create(name, lanes, 2, c->loop, 1);
     if (disk->pool == NULL) {
         err = errno;
+        free(disk->dir);
         free(disk);
         errno = err;
         return -1;
@@ -472,6 +482,7 @@ s3_disk_unref(s3_disk_t *disk)
 
     s3_link_remove(&disk->link);
     s3_pool_leave(disk->pool);
+    free(disk->dir);
     free(disk);
 }
 
@@ -485,8 +496,7 @@ s3_disk_open(s3_op_t *op)
     s3_format_t      format;
     s3_page_disk_t  *pd;
 
-    opened->root = s3_door->openat(AT_FDCWD,
-                                   disk->client->conf->disks[disk->path],
+    opened->root = s3_door->openat(AT_FDCWD, disk->dir,
                                    O_RDONLY|O_DIRECTORY|O_CLOEXEC, 0);
     opened->session = -1;
     opened->lock = -1;
@@ -725,7 +735,7 @@ s3_disk_session_open(s3_disk_t *disk, int root)
     char          temp[40];
     const char   *name;
 
-    name = disk->client->session_text;
+    name = disk->session_text;
     (void) snprintf(temp, sizeof(temp), ".%s.new", name);
 
     tmp = s3_door->openat(root, "tmp",

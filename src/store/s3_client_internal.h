@@ -208,6 +208,9 @@ struct s3_disk_s {
     s3_link_t             link;         /* client->disks */
     s3_pool_t            *pool;
     unsigned              path;         /* in conf->disks */
+    char                 *dir;          /* its copy; as the next, constant: */
+    char                  session_text[33];    /* of its threads, which may
+                                           be there when the client is not */
     unsigned              refs;         /* path, operations, open shards */
 
     uint8_t               id[16];

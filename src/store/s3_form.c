@@ -22,7 +22,9 @@ static void s3_form_failed(s3_process_t *p);
 static void s3_form_drop(s3_disk_t *disk);
 static void s3_form_run(s3_op_t *op);
 static void s3_form_finish(s3_op_t *op);
+static void s3_form_ended(s3_op_t *op);
 static void s3_formed_run(s3_op_t *op);
+static void s3_formed_finish(s3_op_t *op);
 
 
 /*
@@ -336,7 +338,7 @@ formed:
         }
 
         op = s3_op_create(disk->drive, S3_LANE_HOUSE, s3_formed_run,
-                          s3_form_finish, &step);
+                          s3_formed_finish, &step);
         op->sequence = p->conf.cache;
         s3_step_post(&step, disk, op);
     }
@@ -355,6 +357,31 @@ formed:
 
 static void
 s3_form_finish(s3_op_t *op)
+{
+    /* here, not on its thread: the status is told meanwhile */
+
+    if (op->error == 0) {
+        op->drive->has_format = 1;
+        op->drive->empty = 0;
+    }
+
+    s3_form_ended(op);
+}
+
+
+static void
+s3_formed_finish(s3_op_t *op)
+{
+    if (op->error == 0) {
+        op->drive->format.formed = 1;
+    }
+
+    s3_form_ended(op);
+}
+
+
+static void
+s3_form_ended(s3_op_t *op)
 {
     if (op->error && op->drive->disk) {
         s3_log(op->drive->process, 4, "disk \"%s\" can't be formed: %s",
@@ -414,11 +441,6 @@ s3_form_run(s3_op_t *op)
         rc = errno;
     }
 
-    if (rc == 0) {
-        drive->has_format = 1;
-        drive->empty = 0;
-    }
-
     op->task.error = rc;
 }
 
@@ -426,16 +448,18 @@ s3_form_run(s3_op_t *op)
 static void
 s3_formed_run(s3_op_t *op)
 {
-    int          rc;
-    s3_drive_t  *drive;
+    int           rc;
+    s3_drive_t   *drive;
+    s3_format_t   format;
 
     drive = op->drive;
 
     rc = s3_drive_index_open(drive, 0, op->sequence);
 
     if (rc == 0) {
-        drive->format.formed = 1;
-        rc = s3_format_write(drive->root, &drive->format);
+        format = drive->format;
+        format.formed = 1;
+        rc = s3_format_write(drive->root, &format);
     }
 
     op->task.error = rc;

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -31,6 +32,17 @@
 
 #define S3_TICK          100         /* ms */
 #define S3_RECORD_AGAIN  500         /* ms */
+#define S3_LOCK_AGAIN    50          /* ms, at most */
+#define S3_LEAVE_GRACE   2000        /* ms; ten tries of a worker's */
+
+
+/* one that waits for the lock */
+typedef struct {
+    int                   fd;        /* to the holder; -1 */
+    unsigned              pause;     /* ms, where there is none */
+    unsigned              withdrawn:1;
+    unsigned              needed:1;  /* a holder has ended, counting on us */
+} s3_waiting_t;
 
 
 static void s3_process_free(s3_process_t *p);
@@ -40,7 +52,11 @@ static int s3_brain_lock(s3_process_t *p);
 static void s3_brain_memory(int error);
 static int s3_brain_record(s3_process_t *p);
 static void s3_brain_turn(s3_process_t *p);
-static void s3_announce(s3_process_t *p);
+static int s3_brain_await(s3_process_t *p, s3_waiting_t *w);
+static int s3_announce(s3_process_t *p);
+static void s3_announced(s3_waiting_t *w);
+static int s3_process_succeeded(s3_process_t *p);
+static int s3_process_expects(s3_process_t *p, uint64_t opened, uint64_t now);
 
 
 s3_process_t *
@@ -166,6 +182,7 @@ s3_brain(void *data)
 
     if (s3_brain_start(p) != 0) {
         /* nothing is served; workers answer 503 */
+        atomic_store(&p->ended, 1);
         return NULL;
     }
 
@@ -187,8 +204,7 @@ s3_brain(void *data)
 
 /*
  * The lock comes first: one store process at a time reads the page, binds the
- * socket and tries the disks. The holder learns that somebody waits, and does
- * not linger.
+ * socket and tries the disks.
  */
 
 static int
@@ -197,8 +213,6 @@ s3_brain_start(s3_process_t *p)
     int                 i;
     uint32_t            change;
     struct epoll_event  ev;
-
-    s3_announce(p);
 
     if (s3_brain_lock(p) != 0) {
         return -1;
@@ -263,6 +277,8 @@ s3_brain_start(s3_process_t *p)
                p->conf.runtime, strerror(errno));
         return -1;
     }
+
+    atomic_store(&p->opened, s3_now());
 
     for (i = 0; i < (int) p->conf.ndisks; i++) {
         s3_disk_try(&p->disks[i]);
@@ -332,10 +348,17 @@ s3_brain_record(s3_process_t *p)
 }
 
 
+/*
+ * The holder learns that we wait, and does not linger.  Two that are told to
+ * leave at the same time must not leave to each other: see s3_proto.h.
+ */
+
 static int
 s3_brain_lock(s3_process_t *p)
 {
-    char  path[4096];
+    int           rc;
+    char          path[4096];
+    s3_waiting_t  w;
 
     (void) snprintf(path, sizeof(path), "%s/%s.lock", p->conf.runtime,
                     p->conf.name);
@@ -347,42 +370,135 @@ s3_brain_lock(s3_process_t *p)
         return -1;
     }
 
-    while (flock(p->lock, LOCK_EX) == -1) {
-        if (errno != EINTR) {
+    memset(&w, 0, sizeof(s3_waiting_t));
+    w.fd = -1;
+    w.pause = 1;
+
+    for ( ;; ) {
+        rc = flock(p->lock, LOCK_EX|LOCK_NB);
+
+        if (rc == 0) {
+            break;
+        }
+
+        if (errno != EWOULDBLOCK && errno != EINTR) {
             s3_log(p, 2, "flock \"%s\": %s", path, strerror(errno));
+            break;
+        }
+
+        if (s3_brain_await(p, &w) != 0) {
+            break;
+        }
+    }
+
+    if (w.fd != -1) {
+        (void) close(w.fd);
+    }
+
+    return rc;
+}
+
+
+/* until the lock may be free; -1: we are to leave, and nobody counts on us */
+
+static int
+s3_brain_await(s3_process_t *p, s3_waiting_t *w)
+{
+    struct pollfd  pfd;
+
+    if (atomic_load(&p->leaving)) {
+
+        if (w->fd == -1 && !w->needed) {
             return -1;
         }
+
+        if (w->fd != -1 && !w->withdrawn) {
+            (void) shutdown(w->fd, SHUT_WR);
+            w->withdrawn = 1;
+        }
+    }
+
+    if (w->fd == -1) {
+        w->fd = s3_announce(p);
+        w->withdrawn = 0;
+    }
+
+    if (w->fd == -1) {
+
+        /* between a holder's end and the next one's socket */
+
+        (void) usleep(w->pause * 1000);
+        w->pause = (w->pause * 2 < S3_LOCK_AGAIN) ? w->pause * 2
+                                                  : S3_LOCK_AGAIN;
+        return 0;
+    }
+
+    pfd.fd = w->fd;
+    pfd.events = POLLIN;
+
+    if (poll(&pfd, 1, S3_LOCK_AGAIN) > 0) {
+        s3_announced(w);
     }
 
     return 0;
 }
 
 
-/* tells the store process that may be there that it has a successor */
+/* what the holder says to it, or that it has ended */
 
 static void
+s3_announced(s3_waiting_t *w)
+{
+    ssize_t   n;
+    uint8_t   data[S3_PROTO_HEADER];
+    s3_msg_t  msg;
+
+    n = recv(w->fd, data, sizeof(data), 0);
+
+    if (n == -1 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+
+    w->needed = !(n > 0 && s3_msg_parse(data, n, sizeof(data), &msg) > 0
+                  && msg.type == S3_MSG_SUCCESSOR);
+
+    (void) close(w->fd);
+    w->fd = -1;
+    w->pause = 1;
+}
+
+
+/* tells the store process that may be there that it has a successor: the
+ * connection, or -1 */
+
+static int
 s3_announce(s3_process_t *p)
 {
     int       fd;
     size_t    at;
+    ssize_t   n;
     s3_buf_t  b;
 
     fd = s3_proto_connect(p->conf.runtime, p->conf.name);
 
     if (fd == -1) {
-        return;
+        return -1;
     }
 
     memset(&b, 0, sizeof(s3_buf_t));
     at = s3_msg_begin(&b, S3_MSG_SUCCESSOR, 0, 0);
     s3_msg_end(&b, at);
 
-    if (b.error == 0) {
-        (void) send(fd, b.data, b.len, MSG_NOSIGNAL);
-    }
+    n = b.error ? -1 : send(fd, b.data, b.len, MSG_NOSIGNAL);
 
     s3_buf_free(&b);
-    (void) close(fd);
+
+    if (n == -1) {
+        (void) close(fd);
+        return -1;
+    }
+
+    return fd;
 }
 
 
@@ -549,13 +665,80 @@ s3_page_update(s3_process_t *p)
 void
 s3_process_linger(s3_process_t *p, unsigned ms)
 {
-    uint64_t  until;
+    uint64_t  begun, now, opened;
 
-    until = s3_now() + ms;
+    begun = s3_now();
 
-    while (atomic_load(&p->connected) && !atomic_load(&p->successor)
-           && s3_now() < until)
+    atomic_store(&p->leaving, 1);
+
+    for (now = begun; now < begun + ms && !atomic_load(&p->ended);
+         now = s3_now())
     {
+        opened = atomic_load(&p->opened);
+
+        if (opened == 0) {
+
+            /* waits for the lock, or has it and starts */
+
+            if (now >= begun + S3_LEAVE_GRACE) {
+                return;
+            }
+
+        } else if (s3_process_succeeded(p)
+                   || (atomic_load(&p->connected) == 0
+                       && !s3_process_expects(p, opened, now)))
+        {
+            return;
+        }
+
         (void) usleep(2000);
     }
+}
+
+
+/* decides it as well: from here on no successor is let go */
+
+static int
+s3_process_succeeded(s3_process_t *p)
+{
+    int  count;
+
+    count = atomic_load(&p->successors);
+
+    return count > 0
+           && atomic_compare_exchange_strong(&p->successors, &count,
+                                             S3_SUCCEEDED);
+}
+
+
+/*
+ * Whether workers may yet come: those that were connected to the process
+ * before this one need a moment, and so do new ones.
+ */
+
+static int
+s3_process_expects(s3_process_t *p, uint64_t opened, uint64_t now)
+{
+    unsigned  i;
+    uint64_t  pid;
+
+    if (now >= opened + S3_LEAVE_GRACE) {
+        return 0;
+    }
+
+    if (!atomic_load(&p->greeted)) {
+        return 1;
+    }
+
+    for (i = 0; i < S3_PAGE_WORKERS; i++) {
+        pid = atomic_load(&p->page->workers[i].taken);
+
+        if (pid && pid != (uint64_t) getpid()
+            && (kill((pid_t) pid, 0) == 0 || errno != ESRCH))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }

@@ -24,8 +24,10 @@ typedef struct s3_process_s   s3_process_t;
 s3_process_t *s3_process_start(const s3_conf_t *conf);
 
 /*
- * For the exit handler of the process: returns when no worker is connected, a
- * successor waits for the lock, or ms have passed.  Any thread.
+ * For the exit handler of the process: returns when no worker is connected, or
+ * about to be, a successor waits for the lock, or ms have passed.  One that
+ * waits for the lock itself returns when nobody counts on it any more.  Any
+ * thread; once.
  */
 void s3_process_linger(s3_process_t *p, unsigned ms);
 

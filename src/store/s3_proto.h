@@ -34,8 +34,15 @@
  *     DISK     id 16, u32 instance,         (none: the process looks for
  *              u32 errno                    itself)
  *     SHARD    shard id 16, u32 slot    ->  (none: likewise)
- *     SUCCESSOR                             (none; from a store process that
- *                                           waits)
+ *     SUCCESSOR                         ->  SUCCESSOR, when the sender has
+ *                                           shut down its end and is not
+ *                                           needed
+ *
+ * SUCCESSOR is sent by a store process that waits for the lock, and holds as
+ * long as its connection: whoever has the lock may leave to it what workers
+ * still want.  One that is to leave itself shuts down its end of the
+ * connection.  The answer says that the other has not left and now will not
+ * count on it; where the connection ends without one, the other has.
  */
 
 

@@ -39,6 +39,7 @@ struct s3_conn_s {
     unsigned                asked;       /* questions not yet answered */
     unsigned                reading;     /* reads that were begun */
     unsigned                starting;    /* in s3_conn_reads() */
+    unsigned                successor;   /* is counted as one */
     s3_questions_t          waiting;     /* reads that were not */
     int                     slot;        /* in the page; -1: no HELLO yet */
     uint32_t                pid;
@@ -61,6 +62,8 @@ static void s3_conn_write(s3_conn_t *c);
 static void s3_conn_arm(s3_conn_t *c);
 static void s3_conn_close(s3_conn_t *c);
 static void s3_conn_unref(s3_conn_t *c);
+static unsigned s3_successors_add(s3_process_t *p, int n);
+static void s3_successor_dismiss(s3_conn_t *c);
 static void s3_outcome(s3_conn_t *c, s3_question_t *q);
 static void s3_read_start(s3_question_t *q);
 static void s3_read_run(s3_op_t *op);
@@ -282,7 +285,10 @@ s3_conn_message(s3_conn_t *c, const s3_msg_t *msg, const uint8_t *payload)
     s3_reader_init(&r, payload, len);
 
     if (msg->type == S3_MSG_SUCCESSOR) {
-        atomic_store(&p->successor, 1);
+        if (!c->successor) {
+            c->successor = s3_successors_add(p, 1);
+        }
+
         return 0;
     }
 
@@ -464,6 +470,7 @@ s3_conn_hello(s3_conn_t *c, s3_reader_t *r, uint64_t request)
 
     c->slot = slot;
     atomic_fetch_add(&p->connected, 1);
+    atomic_store(&p->greeted, 1);
 
     at = s3_msg_begin(&c->out, S3_MSG_HELLO, request, 0);
     s3_buf_u32(&c->out, slot);
@@ -576,6 +583,10 @@ s3_conn_close(s3_conn_t *c)
 
     p = c->process;
 
+    if (c->successor) {
+        s3_successor_dismiss(c);
+    }
+
     (void) epoll_ctl(p->epoll, EPOLL_CTL_DEL, c->fd, NULL);
     (void) close(c->fd);
     c->fd = -1;
@@ -592,6 +603,53 @@ s3_conn_close(s3_conn_t *c)
 
     s3_conn_reads(c);            /* frees those that were not begun */
     s3_conn_unref(c);
+}
+
+
+/* whether they are counted: not once this process has left to one of them */
+
+static unsigned
+s3_successors_add(s3_process_t *p, int n)
+{
+    int  count;
+
+    count = atomic_load(&p->successors);
+
+    do {
+        if (count == S3_SUCCEEDED) {
+            return 0;
+        }
+
+    } while (!atomic_compare_exchange_weak(&p->successors, &count,
+                                           count + n));
+
+    return 1;
+}
+
+
+/* it is gone, or goes when it is told that nobody counts on it */
+
+static void
+s3_successor_dismiss(s3_conn_t *c)
+{
+    size_t    at;
+    s3_buf_t  b;
+
+    c->successor = 0;
+
+    if (!s3_successors_add(c->process, -1)) {
+        return;
+    }
+
+    memset(&b, 0, sizeof(s3_buf_t));
+    at = s3_msg_begin(&b, S3_MSG_SUCCESSOR, 0, 0);
+    s3_msg_end(&b, at);
+
+    if (b.error == 0) {
+        (void) send(c->fd, b.data, b.len, MSG_NOSIGNAL);
+    }
+
+    s3_buf_free(&b);
 }
 
 

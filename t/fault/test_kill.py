@@ -18,6 +18,8 @@ from faults import (BUCKET, Load, connections_of, poll, shards_in_tmp,
 
 MOMENT = 4
 
+KEY = "key"
+
 
 def kill(pid):
     os.kill(pid, signal.SIGKILL)
@@ -272,30 +274,57 @@ def test_everything(store, connect, seed):
     everything_is_there(store, load, connect())
 
 
+class Upload:
+    """A PUT of KEY of which half is sent, and is on the disks."""
+
+    def __init__(self, store, connect, size):
+        self.client = connect()
+        self.body = os.urandom(size)
+        target, headers = self.client.sign("PUT", f"/{BUCKET}/{KEY}", None,
+                                           {})
+        headers.setdefault("Host", self.client.host)
+        headers["Content-Length"] = str(size)
+
+        self.client.connect()
+        self.client.connection.putrequest("PUT", target, skip_host=True,
+                                          skip_accept_encoding=True)
+
+        for name, value in headers.items():
+            self.client.connection.putheader(name, value)
+
+        self.client.connection.endheaders()
+        self.client.connection.send(self.body[:size // 2])
+        poll("shards in tmp/", lambda: shards_in_tmp(store.disks), 10)
+
+    def finish(self):
+        """It is acknowledged."""
+
+        self.client.connection.send(self.body[len(self.body) // 2:])
+        response = self.client.connection.getresponse()
+        text = response.read()
+        assert response.status == 200, text
+        self.client.close()
+
+
+def upload_is_there(store, upload):
+    """When nginx, which has left, is started again."""
+
+    gone(store)
+    store.start()
+
+    answer = store.client().get_object(Bucket=BUCKET, Key=KEY)
+    assert answer["Body"].read() == upload.body
+    wait_settled(store.disks, {KEY: (len(upload.body), None)})
+
+
 def test_worker_with_an_upload_under_way(store, connect):
     """Half of an object is on the disks when its worker dies: the key stays
     what it was, and what was written is removed."""
 
     client = connect()
-    assert client.put(BUCKET, "key", b"old" * 10000).status == 200
+    assert client.put(BUCKET, KEY, b"old" * 10000).status == 200
 
-    upload = connect()
-    size = 8 << 20
-    target, headers = upload.sign("PUT", f"/{BUCKET}/key", None, {})
-    upload.connect()
-    upload.connection.putrequest("PUT", target, skip_host=True,
-                                 skip_accept_encoding=True)
-
-    headers.setdefault("Host", upload.host)
-    headers["Content-Length"] = str(size)
-
-    for name, value in headers.items():
-        upload.connection.putheader(name, value)
-
-    upload.connection.endheaders()
-    upload.connection.send(b"n" * (size // 2))
-
-    poll("shards in tmp/", lambda: shards_in_tmp(store.disks), 10)
+    upload = Upload(store, connect, 8 << 20).client
 
     victims = [pid for pid in store.worker_pids()
                if upload.local_port() in connections_of(pid, store.port)]
@@ -304,11 +333,11 @@ def test_worker_with_an_upload_under_way(store, connect):
     upload.close()
 
     client.close()      # it may have been that worker's
-    answer = client.get(BUCKET, "key")
+    answer = client.get(BUCKET, KEY)
     assert answer.status == 200 and answer.body == b"old" * 10000
 
     objects = client.list(BUCKET)
-    assert {k: v[0] for k, v in objects.items()} == {"key": 30000}
+    assert {k: v[0] for k, v in objects.items()} == {KEY: 30000}
     wait_settled(store.disks, objects)
 
 
@@ -316,37 +345,35 @@ def test_quit_finishes_an_upload(store, connect):
     """nginx -s quit: what is under way is finished and acknowledged; the
     store process stays for it."""
 
-    upload = connect()
-    size = 6 << 20
-    body = os.urandom(size)
-    target, headers = upload.sign("PUT", f"/{BUCKET}/key", None, {})
-    upload.connect()
-    upload.connection.putrequest("PUT", target, skip_host=True,
-                                 skip_accept_encoding=True)
-
-    headers.setdefault("Host", upload.host)
-    headers["Content-Length"] = str(size)
-
-    for name, value in headers.items():
-        upload.connection.putheader(name, value)
-
-    upload.connection.endheaders()
-    upload.connection.send(body[:size // 2])
-    poll("shards in tmp/", lambda: shards_in_tmp(store.disks), 10)
+    upload = Upload(store, connect, 6 << 20)
 
     os.kill(store.master_pid(), signal.SIGQUIT)
     poll("workers shut down",
          lambda: not store.worker_pids(), 10)
 
-    upload.connection.send(body[size // 2:])
-    response = upload.connection.getresponse()
-    assert response.status == 200, response.read()
-    response.read()
-    upload.close()
+    upload.finish()
+    upload_is_there(store, upload)
 
-    gone(store)
-    store.start()
 
-    client = s3_server.Store.client(store)
-    assert client.get_object(Bucket=BUCKET, Key="key")["Body"].read() == body
-    wait_settled(store.disks, {"key": (size, None)})
+@pytest.mark.parametrize("end", ["quit", "quit later", "master killed"])
+def test_end_at_a_reload(store, connect, end):
+    """Told to leave while it hands over to another, which is as well: one of
+    the two stays for what is under way."""
+
+    upload = Upload(store, connect, 6 << 20)
+    old, = store.manager_pids()
+    store.reload(wait=False)
+    new = new_manager(store, old)[0]
+
+    if end == "quit later":
+        poll("it has left to the other",
+             lambda: not os.path.exists(f"/proc/{old}"), 10, 0.001)
+
+    os.kill(store.master_pid(),
+            signal.SIGKILL if end == "master killed" else signal.SIGQUIT)
+    poll("workers shut down", lambda: not store.worker_pids(), 10)
+    poll("one of the two leaves",
+         lambda: {old, new} - set(store.manager_pids()), 10)
+
+    upload.finish()
+    upload_is_there(store, upload)

@@ -13,7 +13,7 @@ import s3_server
 from conftest import KILLED
 from faults import (BUCKET, Client, Load, connections_of, content, poll,
                     serving, wait_settled)
-from test_kill import no_failure
+from test_kill import Upload, no_failure, upload_is_there
 
 
 @contextlib.contextmanager
@@ -205,6 +205,39 @@ def test_upgrade():
         client = connect()
         wait_settled(store.disks, load.verify(client))
         client.close()
+        store.stop()
+    finally:
+        store.stop(check=False)
+        store.remove()
+
+
+def test_upgrade_taken_back():
+    """QUIT to the new nginx: the old one's store process, which knew of a
+    successor, does its whole duty again."""
+
+    store = s3_server.Store(disks=4, parity=2, daemon=True)
+
+    def connect():
+        return Client(store.port, s3_server.ACCESS_KEY, s3_server.SECRET_KEY)
+
+    try:
+        store.start()
+        store.client().create_bucket(Bucket=BUCKET)
+        own = set(store.processes())
+
+        os.kill(store.master, signal.SIGUSR2)
+        poll("the new one is there", lambda: len(store.manager_pids()) == 2
+             and len(store.worker_pids()) == 2 * store.workers, 20)
+
+        new = int((store.path / "nginx.pid").read_text())
+        os.kill(new, signal.SIGQUIT)
+        poll("the new one leaves", lambda: set(store.processes()) <= own, 20)
+
+        upload = Upload(store, connect, 6 << 20)
+        os.kill(store.master, signal.SIGQUIT)
+        poll("workers shut down", lambda: not store.worker_pids(), 10)
+        upload.finish()
+        upload_is_there(store, upload)
         store.stop()
     finally:
         store.stop(check=False)

@@ -704,7 +704,9 @@ s3_every_hit(void)
 const char *
 s3_every_what(void)
 {
-    return ctl->what;
+    /* until then a thread may be writing it */
+
+    return atomic_load(&ctl->hit) ? ctl->what : "";
 }
 
 
