@@ -250,7 +250,7 @@ test:
 	@BUILD=$(BUILD) NGINX_SRC=$(NGINX_SRC) \
 	    FUZZ_SECONDS=$(or $(FUZZ_SECONDS),5) tools/test
 
-bench: module
+bench: all
 	@BUILD=$(BUILD) bench/run
 
 bench-gateway: module

@@ -9,6 +9,7 @@ target(method, path) is what a request asks the side for.
 
 import argparse
 import collections
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -37,13 +38,16 @@ MIB = 1 << 20
 REGION = "us-east-1"
 BUCKET = "bench"
 
-# wrk asks for the targets one after the other; done() prints what we read
+# wrk asks for the targets one after the other, each with a range behind a tab
+# or without; done() prints what we read
 
 LUA = """\
 local targets, i = {}, 0
 init = function()  -- called by wrk.init(), which has set Host
     for line in io.lines(os.getenv("TARGETS")) do
-        targets[#targets + 1] = wrk.format("GET", line)
+        local target, range = line:match("^([^\t]*)\t?(.*)$")
+        wrk.headers["Range"] = range ~= "" and range or nil
+        targets[#targets + 1] = wrk.format("GET", target)
     end
 end
 request = function()
@@ -76,11 +80,13 @@ class Key:
     def __init__(self, access=None, secret=None):
         self.access = access or "BENCH" + secrets.token_hex(8).upper()
         self.secret = secret or secrets.token_urlsafe(30)
+        self.scope = None
 
-    def presign(self, method, host, path, **more):
+    def presign(self, method, host, path, query=None, **more):
         """The target of a presigned URL (S3 manual, "Authenticating
-        Requests: Using Query Parameters"); path needs no escaping.  more:
-        further parameters, "_" for "-", behind "X-Amz-"."""
+        Requests: Using Query Parameters"); path needs no escaping.  query:
+        parameters of the operation; more: further ones, "_" for "-", behind
+        "X-Amz-"."""
 
         def mac(key, text):
             return hmac.new(key, text.encode(), hashlib.sha256).digest()
@@ -89,27 +95,53 @@ class Key:
         stamp = now.strftime("%Y%m%dT%H%M%SZ")
         scope = f"{stamp[:8]}/{REGION}/s3/aws4_request"
         query = urllib.parse.urlencode(sorted({
+            **(query or {}),
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
             "X-Amz-Credential": f"{self.access}/{scope}",
             "X-Amz-Date": stamp,
             "X-Amz-Expires": "3600",
             "X-Amz-SignedHeaders": "host",
             **{f"X-Amz-{name.replace('_', '-')}": value
-               for name, value in more.items()}}.items()))
+               for name, value in more.items()}}.items()),
+            quote_via=urllib.parse.quote, safe="~")
         canonical = (f"{method}\n{path}\n{query}\nhost:{host}\n\nhost\n"
                      "UNSIGNED-PAYLOAD")
         text = (f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n"
                 + hashlib.sha256(canonical.encode()).hexdigest())
 
-        key = f"AWS4{self.secret}".encode()
-        for part in scope.split("/"):
-            key = mac(key, part)
+        if self.scope != scope:
+            self.signing = f"AWS4{self.secret}".encode()
+            for part in scope.split("/"):
+                self.signing = mac(self.signing, part)
+            self.scope = scope
 
-        signature = mac(key, text).hex()
+        signature = mac(self.signing, text).hex()
         return f"{path}?{query}&X-Amz-Signature={signature}"
 
 
 Side = collections.namedtuple("Side", "port target")
+
+
+def own(dir):
+    """dir and all in it belong to the workers' user, whose name is
+    returned."""
+
+    for name in ("www-data", "nginx", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+            break
+        except KeyError:
+            continue
+    else:
+        die("run it as another user than root")
+
+    if os.getuid() == 0:
+        os.chmod(dir, 0o755)
+        for folder, _, files in os.walk(dir):
+            for file in [folder] + [f"{folder}/{f}" for f in files]:
+                os.chown(file, entry.pw_uid, entry.pw_gid)
+
+    return name
 
 
 class Nginx:
@@ -138,21 +170,7 @@ class Nginx:
     def own(self):
         """Everything belongs to the workers' user, whose name is returned."""
 
-        for name in ("www-data", "nginx", "nobody"):
-            try:
-                entry = pwd.getpwnam(name)
-                break
-            except KeyError:
-                continue
-        else:
-            die("run it as another user than root")
-
-        os.chmod(self.dir, 0o755)
-        for folder, _, files in os.walk(self.dir):
-            for file in [folder] + [f"{folder}/{f}" for f in files]:
-                os.chown(file, entry.pw_uid, entry.pw_gid)
-
-        return name
+        return own(self.dir)
 
     def start(self):
         self.process = subprocess.Popen(
@@ -202,12 +220,68 @@ class Nginx:
         return done.stderr.strip().split(": ")[-1]
 
 
+def parsed(command, **environment):
+    """One run of wrk or bench/client: what it says, and requests and megabytes
+    a second.  An answer that is no success ends the bench."""
+
+    done = subprocess.run(command, env=dict(os.environ, **environment),
+                          capture_output=True, text=True, timeout=1800)
+    if done.returncode != 0:
+        die(f"{' '.join(command)}: {done.stderr}")
+
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    if result.get("errors") or not result["requests"]:
+        die(f"{' '.join(command)}: {result}")
+
+    result["rate"] = result["requests"] / result["seconds"]
+
+    # wrk counts a large answer only when it is whole; its bytes are exact
+
+    if "bytes" in result:
+        result["mb"] = result["bytes"] / result["seconds"] / 1e6
+
+    return result
+
+
+def children(parent):
+    found = []
+
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/stat") as f:
+                if int(f.read().rpartition(")")[2].split()[1]) == parent:
+                    found.append(int(pid))
+
+    return found
+
+
+def memory(pids):
+    """MiB of these processes, each page once."""
+
+    total = 0
+
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/smaps_rollup") as f:
+                total += sum(int(line.split()[1]) for line in f
+                             if line.startswith("Pss:"))
+
+    return total / KIB
+
+
+def used(dir):
+    """Bytes of the files in dir."""
+
+    return sum(os.lstat(f"{folder}/{file}").st_size
+               for folder, _, files in os.walk(dir) for file in files)
+
+
 class Bench:
     def __init__(self, nginx, args, sides):
         self.nginx = nginx
         self.args = args
         self.sides = sides
-        self.put = f"{BUILD}/bench/put"
+        self.client = f"{BUILD}/bench/client"
         self.lua = f"{nginx.dir}/targets.lua"
         self.rows = []
 
@@ -237,8 +311,8 @@ class Bench:
         port = self.sides[side].port
 
         if method == "PUT":
-            command = [self.put, "127.0.0.1", str(port), str(connections),
-                       str(seconds), str(size[1]), file]
+            command = [self.client, "PUT", "127.0.0.1", str(port),
+                       str(connections), str(seconds), str(size[1]), file]
         else:
             command = ["wrk", "-t", "2", "-c", str(connections),
                        "-d", f"{seconds}s", "--timeout", "20s",
@@ -380,8 +454,9 @@ def arguments(**more):
 
     os.makedirs(f"{BUILD}/bench", exist_ok=True)
     compiler = os.environ.get("CC", "gcc")
-    subprocess.run([compiler, "-std=gnu11", "-O2", "-o", f"{BUILD}/bench/put",
-                    f"{HERE}/put.c", "-lpthread"], check=True)
+    subprocess.run([compiler, "-std=gnu11", "-O2", "-o",
+                    f"{BUILD}/bench/client", f"{HERE}/client.c",
+                    "-lpthread"], check=True)
 
     return args
 
@@ -390,7 +465,7 @@ def head(facts, args, large):
     print(f"{facts['cpu']}, {facts['cores']} cores, "
           f"{facts['memory_mib']} MiB, Linux {facts['kernel']}, "
           f"{facts['file_system']}, {facts['nginx']}, 2 workers")
-    print(f"client: wrk and bench/put on the same machine, "
+    print(f"client: wrk and bench/client on the same machine, "
           f"{args.connections} connections ({large[2]} for {large[0]}); "
           f"{args.runs} runs of {args.seconds} s a side, in turn; medians "
           "(lowest .. highest)")
