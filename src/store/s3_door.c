@@ -1,6 +1,6 @@
 
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE      /* fallocate(), O_PATH */
+#define _GNU_SOURCE      /* fallocate(), sync_file_range(), O_PATH */
 #endif
 
 #include "s3_door.h"
@@ -42,6 +42,7 @@ const s3_door_t  s3_door_system = {
     .pwrite = pwrite,
     .fdatasync = fdatasync,
     .fsync = fsync,
+    .sync_file_range = sync_file_range,
     .ftruncate = ftruncate,
     .fallocate = fallocate,
     .fstat = fstat,

@@ -33,6 +33,8 @@ typedef struct {
     ssize_t  (*pwrite)(int fd, const void *buf, size_t size, off_t offset);
     int      (*fdatasync)(int fd);
     int      (*fsync)(int fd);
+    int      (*sync_file_range)(int fd, off_t offset, off_t size,
+                 unsigned flags);
     int      (*ftruncate)(int fd, off_t size);
     int      (*fallocate)(int fd, int mode, off_t offset, off_t size);
     int      (*fstat)(int fd, struct stat *st);

@@ -35,6 +35,10 @@
  */
 
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE      /* SYNC_FILE_RANGE_... */
+#endif
+
 #include "s3_shard.h"
 #include "s3_door.h"
 
@@ -53,6 +57,7 @@
 #define S3_PAGE_CRCS        (S3_PAGE_BODY / 4)
 
 #define S3_FIRST_BLOCKS     16
+#define S3_SHARD_BEHIND     (2 * 1024 * 1024)
 
 /* "tmp/" SESSION "/" ID "\0" is the longest */
 #define S3_SHARD_PATH       (4 + 32 + 1 + 32 + 1)
@@ -64,6 +69,7 @@ struct s3_shard_writer_s {
     int                fd;
     int                error;      /* of the first write that failed */
     uint64_t           offset;
+    uint64_t           begun;      /* so far the disk was told to write */
     uint32_t          *crcs;
     uint32_t           ncrcs;
     uint32_t           max;        /* allocated */
@@ -92,6 +98,7 @@ static uint32_t s3_shard_table_crc(const uint8_t id[16], uint32_t page,
 static void s3_shard_tmp_path(char *path, const uint8_t session[16],
     const uint8_t id[16]);
 static void s3_shard_data_path(char *path, const uint8_t id[16]);
+static int s3_shard_write_back(s3_shard_writer_t *w);
 static int s3_shard_close_writer(s3_shard_writer_t *w, int unlink, int rc);
 static uint32_t s3_shard_crc(uint32_t crc, const void *p, size_t len);
 static void s3_put_u32(uint8_t *p, uint32_t v);
@@ -254,6 +261,49 @@ s3_shard_write(s3_shard_writer_t *w, const void *buf, size_t len)
     }
 
     w->offset += len;
+
+    if (w->offset - w->begun >= S3_SHARD_BEHIND) {
+        w->error = s3_shard_write_back(w);
+    }
+
+    return w->error;
+}
+
+
+/*
+ * What is written goes to the disk while more comes, and is waited for a piece
+ * later: else all of a large shard would wait for finish's sync, longer than
+ * one operation may take (s3_disk_timeout), and be dirty in memory until then.
+ * It makes nothing durable.  An error it reports is not reported again.
+ */
+
+static int
+s3_shard_write_back(s3_shard_writer_t *w)
+{
+    uint64_t  before;
+
+    before = (w->begun < S3_SHARD_BEHIND) ? 0 : w->begun - S3_SHARD_BEHIND;
+
+    if (s3_door->sync_file_range(w->fd, w->begun, w->offset - w->begun,
+                                 SYNC_FILE_RANGE_WRITE)
+        == -1
+        || (w->begun > before
+            && s3_door->sync_file_range(w->fd, before, w->begun - before,
+                                        SYNC_FILE_RANGE_WAIT_BEFORE
+                                        |SYNC_FILE_RANGE_WRITE
+                                        |SYNC_FILE_RANGE_WAIT_AFTER)
+               == -1))
+    {
+        /* a file system or a filter that has no such call: finish syncs all */
+
+        if (errno != ENOSYS && errno != EINVAL && errno != ESPIPE
+            && errno != EPERM)
+        {
+            return errno;
+        }
+    }
+
+    w->begun = w->offset;
 
     return 0;
 }

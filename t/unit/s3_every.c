@@ -304,6 +304,14 @@ every_fdatasync(int fd)
 
 
 static int
+every_sync_file_range(int fd, off_t offset, off_t size, unsigned flags)
+{
+    return fault("sync_file_range", fd, NULL, 0, 0)
+           ? -1 : s3_door_system.sync_file_range(fd, offset, size, flags);
+}
+
+
+static int
 every_fsync(int fd)
 {
     return fault("fsync", fd, NULL, 0, 0) ? -1 : s3_door_system.fsync(fd);
@@ -493,6 +501,7 @@ every_install(const char *path, const char *name)
     door.pwrite = every_pwrite;
     door.fdatasync = every_fdatasync;
     door.fsync = every_fsync;
+    door.sync_file_range = every_sync_file_range;
     door.ftruncate = every_ftruncate;
     door.fallocate = every_fallocate;
     door.fstat = every_fstat;

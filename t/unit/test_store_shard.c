@@ -1,4 +1,8 @@
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE      /* SYNC_FILE_RANGE_WAIT_AFTER */
+#endif
+
 #include "s3_test.h"
 #include "s3_shard.h"
 #include "s3_door.h"
@@ -1026,6 +1030,110 @@ synced_in_order(void **state)
 }
 
 
+/* a large shard is on its way before it is synced, but for its end */
+
+static int
+none_sync_file_range(int fd, off_t offset, off_t size, unsigned flags)
+{
+    shard_calls++;
+    errno = shard_errno;
+
+    return -1;
+}
+
+
+static uint64_t  back_begun;             /* bytes */
+static uint64_t  back_waited;
+
+
+static int
+back_sync_file_range(int fd, off_t offset, off_t size, unsigned flags)
+{
+    if (++shard_calls == shard_fail) {
+        errno = shard_errno;
+        return -1;
+    }
+
+    if (flags & SYNC_FILE_RANGE_WAIT_AFTER) {
+        assert_int_equal(offset, back_waited);
+        back_waited += size;
+        assert_true(back_waited <= back_begun);
+
+    } else {
+        assert_int_equal(offset, back_begun);
+        back_begun += size;
+    }
+
+    return s3_door_system.sync_file_range(fd, offset, size, flags);
+}
+
+
+static int
+back_fdatasync(int fd)
+{
+    struct stat  st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_true((uint64_t) st.st_size - back_begun <= 4 << 20);
+    assert_true((uint64_t) st.st_size - back_waited <= 8 << 20);
+
+    return fdatasync(fd);
+}
+
+
+static void
+written_as_it_comes(void **state)
+{
+    unsigned  i;
+
+    static const int  none[] = { ENOSYS, EINVAL, ESPIPE, EPERM };
+
+    shard_door = s3_door_system;
+    shard_door.sync_file_range = back_sync_file_range;
+    shard_door.fdatasync = back_fdatasync;
+    s3_door = &shard_door;
+
+    back_begun = 0;
+    back_waited = 0;
+    shard_calls = 0;
+    shard_fail = 0;
+
+    disk.info.shard_id[0]++;
+    assert_int_equal(write_shard(100 << 20, 1), 0);
+    assert_true(back_waited > 20 << 20);
+
+    /* what it reports is an error of the shard: no sync says it again */
+
+    shard_door.fdatasync = fdatasync;
+    shard_errno = EIO;
+
+    for (shard_fail = 1; shard_fail < 5; shard_fail++) {
+        back_begun = 0;
+        back_waited = 0;
+        shard_calls = 0;
+
+        disk.info.shard_id[0]++;
+        assert_int_equal(write_shard(100 << 20, 1), EIO);
+    }
+
+    /* where there is no such call it is done without */
+
+    shard_fail = 1;
+
+    for (i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+        back_begun = 0;
+        back_waited = 0;
+        shard_calls = 0;
+        shard_errno = none[i];
+        shard_door.sync_file_range = none_sync_file_range;
+
+        disk.info.shard_id[0]++;
+        assert_int_equal(write_shard(20 << 20, 1), 0);
+        assert_true(shard_calls > 1);
+    }
+}
+
+
 #define shard_test(name)                                                      \
     cmocka_unit_test_setup_teardown(name, shard_setup, shard_teardown)
 
@@ -1049,6 +1157,7 @@ main(void)
         shard_test(settle_and_remove),
         shard_test(renamed_while_looking),
         shard_test(synced_in_order),
+        shard_test(written_as_it_comes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
