@@ -1081,6 +1081,20 @@ back_fdatasync(int fd)
 }
 
 
+/* another shard, whose calls are counted from the first */
+
+static int
+back_write(uint64_t size)
+{
+    back_begun = 0;
+    back_waited = 0;
+    shard_calls = 0;
+    disk.info.shard_id[0]++;
+
+    return write_shard(size, 1);
+}
+
+
 static void
 written_as_it_comes(void **state)
 {
@@ -1093,13 +1107,9 @@ written_as_it_comes(void **state)
     shard_door.fdatasync = back_fdatasync;
     s3_door = &shard_door;
 
-    back_begun = 0;
-    back_waited = 0;
-    shard_calls = 0;
     shard_fail = 0;
 
-    disk.info.shard_id[0]++;
-    assert_int_equal(write_shard(100 << 20, 1), 0);
+    assert_int_equal(back_write(100 << 20), 0);
     assert_true(back_waited > 20 << 20);
 
     /* what it reports is an error of the shard: no sync says it again */
@@ -1108,27 +1118,16 @@ written_as_it_comes(void **state)
     shard_errno = EIO;
 
     for (shard_fail = 1; shard_fail < 5; shard_fail++) {
-        back_begun = 0;
-        back_waited = 0;
-        shard_calls = 0;
-
-        disk.info.shard_id[0]++;
-        assert_int_equal(write_shard(100 << 20, 1), EIO);
+        assert_int_equal(back_write(100 << 20), EIO);
     }
 
     /* where there is no such call it is done without */
 
-    shard_fail = 1;
+    shard_door.sync_file_range = none_sync_file_range;
 
     for (i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
-        back_begun = 0;
-        back_waited = 0;
-        shard_calls = 0;
         shard_errno = none[i];
-        shard_door.sync_file_range = none_sync_file_range;
-
-        disk.info.shard_id[0]++;
-        assert_int_equal(write_shard(20 << 20, 1), 0);
+        assert_int_equal(back_write(20 << 20), 0);
         assert_true(shard_calls > 1);
     }
 }
