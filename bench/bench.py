@@ -180,24 +180,9 @@ class Nginx:
     def until(self, url, method="GET"):
         """Asks until the answer is good."""
 
-        end = time.monotonic() + 20
-        last = None
-
-        while time.monotonic() < end:
-            if self.process.poll() is not None:
-                self.fail("nginx did not start")
-            try:
-                urllib.request.urlopen(urllib.request.Request(
-                    url, method=method), timeout=10).close()
-                return
-            except urllib.error.HTTPError as e:
-                last = f"{e.code} {e.read()!r}"
-                e.close()
-            except OSError as e:
-                last = e
-            time.sleep(0.1)
-
-        self.fail(f"nginx does not serve: {last}")
+        text = until(self.process, url, method, 20)
+        if text:
+            self.fail(f"nginx does not serve: {text}")
 
     def __exit__(self, *exc):
         self.process.send_signal(signal.SIGQUIT)
@@ -220,27 +205,68 @@ class Nginx:
         return done.stderr.strip().split(": ")[-1]
 
 
-def parsed(command, **environment):
+def parsed(fail, command, **environment):
     """One run of wrk or bench/client: what it says, and requests and megabytes
-    a second.  An answer that is no success ends the bench."""
+    a second.  fail(text) ends the bench, by an answer that is no success as
+    well."""
 
     done = subprocess.run(command, env=dict(os.environ, **environment),
                           capture_output=True, text=True, timeout=1800)
     if done.returncode != 0:
-        die(f"{' '.join(command)}: {done.stderr}")
+        fail(f"{' '.join(command)}: {done.stderr}")
 
     result = json.loads(done.stdout.strip().splitlines()[-1])
     if result.get("errors") or not result["requests"]:
-        die(f"{' '.join(command)}: {result}")
+        fail(f"{' '.join(command)}: {result}")
 
     result["rate"] = result["requests"] / result["seconds"]
-
-    # wrk counts a large answer only when it is whole; its bytes are exact
-
-    if "bytes" in result:
-        result["mb"] = result["bytes"] / result["seconds"] / 1e6
-
     return result
+
+
+def wrk(fail, lua, port, targets, connections, seconds):
+    result = parsed(fail, ["wrk", "-t", "2", "-c", str(connections), "-d",
+                           f"{seconds}s", "--timeout", "20s", "--latency",
+                           "-s", lua, f"http://127.0.0.1:{port}"],
+                    TARGETS=targets)
+
+    # it counts a large answer only when it is whole; its bytes are exact
+
+    result["mb"] = result["bytes"] / result["seconds"] / 1e6
+    return result
+
+
+def client(fail, method, port, targets, connections, seconds, size,
+           once=False):
+    """once: each target, however long it takes."""
+
+    result = parsed(fail, [f"{BUILD}/bench/client", *(["-1"] if once else []),
+                           method, "127.0.0.1", str(port), str(connections),
+                           str(3600 if once else seconds), str(size),
+                           targets])
+    result["mb"] = result["rate"] * size / 1e6
+    return result
+
+
+def until(process, url, method, seconds):
+    """Asks until the answer is good: None, or what it was at last when the
+    process has ended, or the time has."""
+
+    end = time.monotonic() + seconds
+
+    while True:
+        try:
+            urllib.request.urlopen(urllib.request.Request(
+                url, method=method), timeout=10).close()
+            return None
+        except urllib.error.HTTPError as e:
+            last = f"{e.code} {e.read()!r}"
+            e.close()
+        except OSError as e:
+            last = str(e)
+
+        if process.poll() is not None or time.monotonic() > end:
+            return last
+        time.sleep(0.1)
 
 
 def children(parent):
@@ -281,7 +307,6 @@ class Bench:
         self.nginx = nginx
         self.args = args
         self.sides = sides
-        self.client = f"{BUILD}/bench/client"
         self.lua = f"{nginx.dir}/targets.lua"
         self.rows = []
 
@@ -311,30 +336,11 @@ class Bench:
         port = self.sides[side].port
 
         if method == "PUT":
-            command = [self.client, "PUT", "127.0.0.1", str(port),
-                       str(connections), str(seconds), str(size[1]), file]
-        else:
-            command = ["wrk", "-t", "2", "-c", str(connections),
-                       "-d", f"{seconds}s", "--timeout", "20s",
-                       "--latency", "-s", self.lua,
-                       f"http://127.0.0.1:{port}"]
+            return client(self.nginx.fail, method, port, file, connections,
+                          seconds, size[1])
 
-        done = subprocess.run(command, env=dict(os.environ, TARGETS=file),
-                              capture_output=True, text=True, timeout=120)
-        if done.returncode != 0:
-            self.nginx.fail(f"{side} {method} {size[0]}: {done.stderr}")
-
-        result = json.loads(done.stdout.strip().splitlines()[-1])
-        if result.get("errors") or not result["requests"]:
-            self.nginx.fail(f"{side} {method} {size[0]}: {result}")
-
-        result["rate"] = result["requests"] / result["seconds"]
-
-        # wrk counts a large answer only when it is whole; its bytes are exact
-
-        bytes = result.get("bytes") or result["requests"] * size[1]
-        result["mb"] = bytes / result["seconds"] / 1e6
-        return result
+        return wrk(self.nginx.fail, self.lua, port, file, connections,
+                   seconds)
 
     def row(self, method, size, sides, note=""):
         """Runs of all sides in turn; what the first does, by the others."""

@@ -5,15 +5,10 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-import urllib.error
-import urllib.request
 
 import bench
 
 BIN = f"{bench.BUILD}/bench/bin"
-
-# MinIO's own answer to "what is this": the last there is in source
 
 MODULES = {"minio": "github.com/minio/minio@latest",
            "versitygw": "github.com/versity/versitygw/cmd/versitygw@latest"}
@@ -47,8 +42,7 @@ def build(name):
 
 
 class Peer:
-    """A server of one process; command(dir, port) starts it in the
-    foreground."""
+    """A server of one process; command() starts it in the foreground."""
 
     def __init__(self, dir):
         self.dir = dir
@@ -80,26 +74,13 @@ class Peer:
         self.log.close()
 
     def create_bucket(self):
-        end = time.monotonic() + 60
-
-        while True:
-            try:
-                urllib.request.urlopen(urllib.request.Request(
-                    f"http://127.0.0.1:{self.port}"
-                    + self.presign("PUT", f"/{bench.BUCKET}"), data=b"",
-                    method="PUT"), timeout=10).close()
-                return
-            except urllib.error.HTTPError as e:
-                text = f"{e.code} {e.read()[:500]!r}"
-                e.close()
-            except OSError as e:
-                text = str(e)
-
-            if self.process.poll() is not None or time.monotonic() > end:
-                with open(f"{self.dir}/log") as f:
-                    bench.die(f"{self.name} does not serve: {text}\n"
-                              + f.read()[-2000:])
-            time.sleep(0.2)
+        text = bench.until(self.process, f"http://127.0.0.1:{self.port}"
+                           + self.presign("PUT", f"/{bench.BUCKET}"), "PUT",
+                           60)
+        if text:
+            with open(f"{self.dir}/log") as f:
+                bench.die(f"{self.name} does not serve: {text}\n"
+                          + f.read()[-2000:])
 
     def presign(self, method, path, **more):
         return self.key.presign(method, f"127.0.0.1:{self.port}", path,
